@@ -1,0 +1,329 @@
+"""The layer that runs a cell over a sequence, and the layer classes made from the cells."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from typing import Any, ClassVar
+
+import keras
+from keras import ops, tree
+
+from kerasrnn import _keras, cells
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable("kerasrnn")
+class Recurrent(keras.layers.RNN):
+    """Runs any cell over a sequence, as `keras.layers.RNN` does, and faster where the cell allows.
+
+    The cells of `kerasrnn.cells` have their inputs projected once for all time steps, outside the
+    loop. Any other Keras cell, and a list of cells, works too.
+
+    Args:
+        cell: A cell, or a list of cells to be stacked within each time step.
+        return_sequences: Whether to return the output of every step or of the last one only.
+        return_state: Whether to return the final states as well.
+        go_backwards: Whether to run from the last step to the first. The outputs come in the order
+            in which they were computed.
+        stateful: Whether the final states of a batch are the initial states of the next. A smaller
+            batch, such as the last of an epoch, continues the first sequences of the one before.
+        unroll: Whether to write the loop out, which needs a fixed number of steps.
+        zero_output_for_mask: Whether the output of a masked step is zero rather than a repetition
+            of the previous output.
+        initial_state: `"zeros"`, or `"learned"` for initial states that are trained with the
+            network, one vector for each state.
+        **kwargs: `name`, `dtype` (or a dtype policy), `trainable` and `activity_regularizer`.
+
+    Call arguments:
+        sequences: `(batch, time, features)`. Batch and time may be dynamic.
+        initial_state: A tensor for each state, `(batch, units)`, in the place of the layer's own.
+        mask: Boolean, `(batch, time)`: the steps that count. Where it is False the states stay as
+            they are. Any pattern will do: padding left or right, holes, a wholly masked row.
+        training: Whether dropout is at work.
+
+    Returns:
+        `(batch, units)`, or `(batch, time, units)` with `return_sequences`; with `return_state`
+        a tuple of this and the final states, each `(batch, units)`. In the compute dtype.
+
+    Raises:
+        ValueError: If an argument has a value or a shape that cannot be; the message names it,
+            what was expected and what was received.
+
+    Example:
+
+    >>> import keras, kerasrnn
+    >>> layer = kerasrnn.layers.Recurrent(kerasrnn.cells.GRUCell(4), return_sequences=True)
+    >>> layer(keras.ops.ones((2, 5, 3))).shape == (2, 5, 4)
+    True
+    """
+
+    def __init__(
+        self,
+        cell: Any,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        initial_state: str = "zeros",
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(cell, str):
+            raise ValueError(
+                f"`cell` must be a cell or a list of cells, got the name {cell!r}: "
+                f"write `kerasrnn.cells.get({cell!r}, units)`."
+            )
+        if initial_state not in ("zeros", "learned"):
+            raise ValueError(f'`initial_state` must be "zeros" or "learned", got {initial_state!r}.')
+        super().__init__(
+            cell,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            **kwargs,
+        )
+        self.initial_state = initial_state
+        self.learned_states: list[Any] = []
+
+    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+        if len(sequences_shape) < 3:
+            raise ValueError(
+                "`sequences` must have the shape (batch, time, features), "
+                f"got {tuple(sequences_shape)}."
+            )
+        if self.initial_state == "learned":
+            # Before Keras's own build, which asks for the initial states of a stateful layer.
+            self.learned_states = [
+                self.add_weight(shape=(size,), initializer="zeros", name=f"initial_state_{number}")
+                for number, size in enumerate(tree.flatten(self.state_size))
+            ]
+        super().build(sequences_shape)
+
+    def get_initial_state(self, batch_size: Any) -> list[Any]:
+        """The states from which a sequence starts, `(batch_size, units)` each."""
+        zeros = super().get_initial_state(batch_size)
+        if not self.learned_states:
+            return zeros
+        learned = [
+            zero + ops.cast(state, zero.dtype)
+            for zero, state in zip(tree.flatten(zeros), self.learned_states, strict=True)
+        ]
+        return tree.pack_sequence_as(zeros, learned)
+
+    def reset_state(self, states: Any = None) -> None:
+        """Set the states of a stateful layer, by default back to where a sequence starts.
+
+        Args:
+            states: A tensor for each state, `(batch, units)`.
+        """
+        if not self.stateful:
+            raise ValueError(f"`reset_state` needs a layer with stateful=True; {self.name!r} is not.")
+        if self.states is None:
+            return
+        variables = tree.flatten(self.states)
+        if states is None:
+            states = self.get_initial_state(variables[0].shape[0])
+        values = tree.flatten(states)
+        if [tuple(ops.shape(value)) for value in values] != [tuple(v.shape) for v in variables]:
+            raise ValueError(
+                f"`states` must have the shapes {[tuple(v.shape) for v in variables]}, "
+                f"got {[tuple(ops.shape(value)) for value in values]}."
+            )
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    def call(
+        self, sequences: Tensor, initial_state: Any = None, mask: Any = None, training: bool = False
+    ) -> Any:
+        batch, time = sequences.shape[0], sequences.shape[1]
+        if self.unroll and time is None:
+            raise ValueError(
+                "`unroll=True` needs a fixed number of time steps, got sequences of shape "
+                f"{tuple(sequences.shape)}."
+            )
+        if mask is not None:
+            mask = self._checked_mask(tree.flatten(mask)[0], batch, time)
+        states = self._starting_states(sequences, initial_state)
+        if time == 0:
+            return self._result(*self._no_steps(sequences, states))
+        try:
+            if training and hasattr(self.cell, "get_dropout_mask") or hasattr(self.cell, "cells"):
+                self._maybe_config_dropout_masks(self.cell, sequences[:, 0], states)
+            last_output, outputs, final = self.inner_loop(sequences, states, mask, training)
+        finally:
+            self._maybe_reset_dropout_masks(self.cell)
+        if self.stateful:
+            self._store_states(final)
+        return self._result(last_output, outputs, final)
+
+    def inner_loop(
+        self, sequences: Tensor, initial_state: list[Any], mask: Any, training: bool = False
+    ) -> tuple[Tensor, Tensor, Any]:
+        cell = self.cell
+        if not isinstance(cell, cells.Cell):
+            return super().inner_loop(sequences, initial_state, mask, training)
+        cell.set_training(training)
+
+        def step(x: Tensor, states: Any) -> tuple[Tensor, list[Tensor]]:
+            done = cell.checked_step(x, tuple(states))
+            return done.output, list(done.states)
+
+        return _keras.rnn(
+            step,
+            cell.project(sequences),
+            initial_state,
+            go_backwards=self.go_backwards,
+            mask=mask,
+            unroll=self.unroll,
+            input_length=sequences.shape[1],
+            zero_output_for_mask=self.zero_output_for_mask,
+            return_all_outputs=self.return_sequences,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "initial_state": self.initial_state}
+
+    def _checked_mask(self, mask: Any, batch: int | None, time: int | None) -> Tensor:
+        shape = tuple(mask.shape)
+        if len(shape) == 3 and shape[2] == 1:
+            mask, shape = mask[..., 0], shape[:2]
+        fits = len(shape) == 2 and all(
+            given is None or expected is None or given == expected
+            for given, expected in zip(shape, (batch, time), strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"`mask` of the layer {self.name!r} must have the shape (batch, time) = "
+                f"{(batch, time)}, got {tuple(mask.shape)}."
+            )
+        return ops.cast(mask, "bool")
+
+    def _starting_states(self, sequences: Tensor, initial_state: Any) -> list[Any]:
+        """The initial states as the loop wants them: a list, in the cell's compute dtype."""
+        batch = ops.shape(sequences)[0]
+        if initial_state is None:
+            initial_state = self._stored_states(batch) if self.stateful else None
+        if initial_state is None:
+            initial_state = self.get_initial_state(batch)
+        if not isinstance(initial_state, (list, tuple)):
+            initial_state = [initial_state]
+        given = [tuple(state.shape) for state in tree.flatten(initial_state)]
+        wanted = [(sequences.shape[0], size) for size in tree.flatten(self.state_size)]
+        if len(given) != len(wanted) or not all(
+            len(shape) == 2 and shape[1] == size and (None in (shape[0], rows) or shape[0] == rows)
+            for shape, (rows, size) in zip(given, wanted, strict=True)
+        ):
+            raise ValueError(
+                f"`initial_state` of the layer {self.name!r} must hold tensors of the shapes "
+                f"{wanted}, got {given}."
+            )
+        # Nested as the cell's states are: a list within the list for each of stacked cells.
+        states = tree.pack_sequence_as(self.state_size, tree.flatten(initial_state))
+        dtype = self.cell.compute_dtype
+        return tree.map_structure(lambda state: ops.convert_to_tensor(state, dtype=dtype), states)
+
+    def _stored_states(self, batch: Any) -> Any:
+        """The states of the sequences that go on, the first ones if the batch is a smaller one."""
+        stored = tree.flatten(self.states)[0].shape[0]
+        if isinstance(batch, int) and batch > stored:
+            raise ValueError(
+                f"The stateful layer {self.name!r} was built for batches of {stored} sequences, got "
+                f"a batch of {batch}. Smaller batches will do, larger ones have no state to go on from."
+            )
+        if batch is stored or (isinstance(batch, int) and batch == stored):
+            return self.states
+        return tree.map_structure(lambda state: ops.convert_to_tensor(state)[:batch], self.states)
+
+    def _store_states(self, states: Any) -> None:
+        for variable, state in zip(tree.flatten(self.states), tree.flatten(states), strict=True):
+            state = ops.cast(state, variable.dtype)
+            if state.shape[0] != variable.shape[0]:
+                rest = ops.convert_to_tensor(variable)[ops.shape(state)[0] :]
+                state = ops.reshape(ops.concatenate([state, rest]), variable.shape)
+            variable.assign(state)
+
+    def _no_steps(self, sequences: Tensor, states: list[Any]) -> tuple[Tensor, Tensor, list[Any]]:
+        """What comes out of a sequence without a single step: nothing, and the states as they were."""
+        batch, size = ops.shape(sequences)[0], self.compute_output_shape(sequences.shape)
+        units = (size[0] if self.return_state else size)[-1]
+        return ops.zeros((batch, units)), ops.zeros((batch, 0, units)), states
+
+    def _result(self, last_output: Tensor, outputs: Tensor, states: Any) -> Any:
+        output = ops.cast(outputs if self.return_sequences else last_output, self.compute_dtype)
+        if not self.return_state:
+            return output
+        return output, *tree.map_structure(lambda x: ops.cast(x, self.compute_dtype), states)
+
+
+class CellLayer(Recurrent):
+    """A `Recurrent` that makes its own cell: the base of `LSTM`, `GRU` and all the others."""
+
+    cell_class: ClassVar[type[cells.Cell]]
+
+    def __init__(self, units: int, *args: Any, **kwargs: Any) -> None:
+        names = list(self.cell_class.parameters())
+        arguments = dict(zip(names[1:], args, strict=False))
+        arguments |= {name: kwargs.pop(name) for name in names if name in kwargs}
+        cell = self.cell_class(
+            units,
+            **arguments,
+            name=self.cell_class.__name__.lower(),
+            dtype=kwargs.get("dtype"),
+            trainable=kwargs.get("trainable", True),
+        )
+        super().__init__(cell, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["cell"]
+        cell_config = self.cell.get_config()
+        return {**config, **{name: cell_config[name] for name in self.cell.parameters()}}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> CellLayer:
+        return cls(**config)
+
+
+def layer_for(cell_class: type[cells.Cell]) -> type[CellLayer]:
+    """Make the layer class of a registered cell: its arguments are the cell's and `Recurrent`'s.
+
+    Every argument of the cell can be read from the layer too, `layer.units` as `layer.cell.units`.
+    """
+    info = next(cells.info(name) for name in cells.names() if cells.info(name).cell_class is cell_class)
+    parameters = cell_class.parameters()
+    own = list(inspect.signature(Recurrent.__init__).parameters.values())[2:]
+    kinds = inspect.Parameter
+    own = [p if p.kind is kinds.VAR_KEYWORD else p.replace(kind=kinds.KEYWORD_ONLY) for p in own]
+    doc = f"""{info.summary}
+
+    The layer of `kerasrnn.cells.{cell_class.__name__}`, where the equations stand: a
+    `kerasrnn.layers.Recurrent` with a cell of its own.
+
+    Args:
+        units: Positive integer, the size of the state and of the output.
+        {", ".join(name for name in parameters if name != "units")}: See the cell.
+        {", ".join(p.name for p in own if p.kind is not kinds.VAR_KEYWORD)}: See `Recurrent`.
+        **kwargs: `name`, `dtype` (or a dtype policy), `trainable` and `activity_regularizer`.
+
+    Example:
+
+    >>> import keras, kerasrnn
+    >>> layer = kerasrnn.layers.{info.layer_name}(4, return_sequences=True)
+    >>> layer(keras.ops.ones((2, 5, 3))).shape == (2, 5, 4)
+    True
+    """
+    members: dict[str, Any] = {
+        "__doc__": doc,
+        "__module__": "kerasrnn.layers",
+        "__signature__": inspect.Signature([*parameters.values(), *own]),
+        "cell_class": cell_class,
+    }
+    members |= {name: property(operator.attrgetter(f"cell.{name}")) for name in parameters}
+    layer_class = type(info.layer_name, (CellLayer,), members)
+    return keras.saving.register_keras_serializable("kerasrnn")(layer_class)
