@@ -76,6 +76,8 @@ class Recurrent(keras.layers.RNN):
                 f"`cell` must be a cell or a list of cells, got the name {cell!r}: "
                 f"write `kerasrnn.cells.get({cell!r}, units)`."
             )
+        if isinstance(cell, (list, tuple)) and len(cell) == 1:
+            (cell,) = cell  # Keras's stack of one gives its states in another form than it takes.
         if initial_state not in ("zeros", "learned"):
             raise ValueError(f'`initial_state` must be "zeros" or "learned", got {initial_state!r}.')
         super().__init__(
@@ -90,6 +92,7 @@ class Recurrent(keras.layers.RNN):
         )
         self.initial_state = initial_state
         self.learned_states: list[Any] = []
+        self._at_start: Any = None
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         if len(sequences_shape) < 3:
@@ -97,6 +100,10 @@ class Recurrent(keras.layers.RNN):
                 "`sequences` must have the shape (batch, time, features), "
                 f"got {tuple(sequences_shape)}."
             )
+        # From here on Keras checks the inputs of every call, and says what it expected.
+        self.input_spec = keras.layers.InputSpec(
+            ndim=len(sequences_shape), axes={-1: sequences_shape[-1]}
+        )
         if self.initial_state == "learned":
             # Before Keras's own build, which asks for the initial states of a stateful layer.
             self.learned_states = [
@@ -104,6 +111,19 @@ class Recurrent(keras.layers.RNN):
                 for number, size in enumerate(tree.flatten(self.state_size))
             ]
         super().build(sequences_shape)
+        if self.stateful and self.learned_states:
+            # Until the first batch the states are the learned ones themselves, so that they learn.
+            # Past Keras's attributes, as this is no weight: a file has no place for it.
+            object.__setattr__(self, "_at_start", keras.Variable(True, dtype="bool", trainable=False))
+
+    @property
+    def variables(self) -> list[Any]:
+        """The weights, and what else a call may change: the states of a stateful layer.
+
+        JAX carries from batch to batch only what stands here. What is saved stands in `weights`.
+        """
+        own = [*tree.flatten(self.states or []), self._at_start]
+        return [*super().variables, *(variable for variable in own if variable is not None)]
 
     def get_initial_state(self, batch_size: Any) -> list[Any]:
         """The states from which a sequence starts, `(batch_size, units)` each."""
@@ -126,8 +146,8 @@ class Recurrent(keras.layers.RNN):
             raise ValueError(f"`reset_state` needs a layer with stateful=True; {self.name!r} is not.")
         if self.states is None:
             return
-        variables = tree.flatten(self.states)
-        if states is None:
+        variables, from_start = tree.flatten(self.states), states is None
+        if from_start:
             states = self.get_initial_state(variables[0].shape[0])
         values = tree.flatten(states)
         if [tuple(ops.shape(value)) for value in values] != [tuple(v.shape) for v in variables]:
@@ -137,6 +157,8 @@ class Recurrent(keras.layers.RNN):
             )
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+        if self._at_start is not None:
+            self._at_start.assign(from_start)
 
     def call(
         self, sequences: Tensor, initial_state: Any = None, mask: Any = None, training: bool = False
@@ -153,8 +175,11 @@ class Recurrent(keras.layers.RNN):
         if time == 0:
             return self._result(*self._no_steps(sequences, states))
         try:
-            if training and hasattr(self.cell, "get_dropout_mask") or hasattr(self.cell, "cells"):
-                self._maybe_config_dropout_masks(self.cell, sequences[:, 0], states)
+            if training or not isinstance(self.cell, cells.Cell):
+                # Only the shape of a step matters here, and there might be no step 0 to read.
+                batch, _, *features = ops.shape(sequences)
+                one_step = ops.zeros((batch, *features), dtype=sequences.dtype)
+                self._maybe_config_dropout_masks(self.cell, one_step, states)
             last_output, outputs, final = self.inner_loop(sequences, states, mask, training)
         finally:
             self._maybe_reset_dropout_masks(self.cell)
@@ -166,22 +191,29 @@ class Recurrent(keras.layers.RNN):
         self, sequences: Tensor, initial_state: list[Any], mask: Any, training: bool = False
     ) -> tuple[Tensor, Tensor, Any]:
         cell = self.cell
-        if not isinstance(cell, cells.Cell):
-            return super().inner_loop(sequences, initial_state, mask, training)
-        cell.set_training(training)
+        if isinstance(cell, cells.Cell):
+            cell.set_training(training)
+            sequences = cell.project(sequences)
 
-        def step(x: Tensor, states: Any) -> tuple[Tensor, list[Tensor]]:
-            done = cell.checked_step(x, tuple(states))
-            return done.output, list(done.states)
+            def step(x: Tensor, states: Any) -> tuple[Tensor, list[Tensor]]:
+                done = cell.checked_step(x, tuple(states))
+                return done.output, list(done.states)
+
+        else:
+            takes_training = "training" in inspect.signature(cell.call).parameters
+            options = {"training": training} if takes_training else {}
+
+            def step(x: Tensor, states: Any) -> tuple[Tensor, list[Tensor]]:
+                output, states = cell(x, states, **options)
+                return output, list(states) if tree.is_nested(states) else [states]
 
         return _keras.rnn(
             step,
-            cell.project(sequences),
+            sequences,
             initial_state,
             go_backwards=self.go_backwards,
             mask=mask,
             unroll=self.unroll,
-            input_length=sequences.shape[1],
             zero_output_for_mask=self.zero_output_for_mask,
             return_all_outputs=self.return_sequences,
         )
@@ -223,10 +255,14 @@ class Recurrent(keras.layers.RNN):
                 f"`initial_state` of the layer {self.name!r} must hold tensors of the shapes "
                 f"{wanted}, got {given}."
             )
-        # Nested as the cell's states are: a list within the list for each of stacked cells.
-        states = tree.pack_sequence_as(self.state_size, tree.flatten(initial_state))
         dtype = self.cell.compute_dtype
-        return tree.map_structure(lambda state: ops.convert_to_tensor(state, dtype=dtype), states)
+        states = iter(ops.convert_to_tensor(x, dtype=dtype) for x in tree.flatten(initial_state))
+        # Nested as the cell's states are, a list within the list for each of stacked cells, in
+        # plain lists: the `state_size` that Keras keeps is of a kind of its own, which JAX refuses.
+        return [
+            next(states) if isinstance(size, int) else [next(states) for _ in size]
+            for size in self.state_size
+        ]
 
     def _stored_states(self, batch: Any) -> Any:
         """The states of the sequences that go on, the first ones if the batch is a smaller one."""
@@ -236,9 +272,14 @@ class Recurrent(keras.layers.RNN):
                 f"The stateful layer {self.name!r} was built for batches of {stored} sequences, got "
                 f"a batch of {batch}. Smaller batches will do, larger ones have no state to go on from."
             )
-        if batch is stored or (isinstance(batch, int) and batch == stored):
-            return self.states
-        return tree.map_structure(lambda state: ops.convert_to_tensor(state)[:batch], self.states)
+        # Copies: PyTorch will overwrite the variables, and must not change what the loop has read.
+        states = [ops.copy(state) for state in tree.flatten(self.states)]
+        if self._at_start is not None:
+            at_start, start = ops.copy(self._at_start), tree.flatten(self.get_initial_state(stored))
+            states = [ops.where(at_start, *pair) for pair in zip(start, states, strict=True)]
+        if isinstance(batch, int) and batch == stored:
+            return states
+        return [state[:batch] for state in states]
 
     def _store_states(self, states: Any) -> None:
         for variable, state in zip(tree.flatten(self.states), tree.flatten(states), strict=True):
@@ -247,6 +288,8 @@ class Recurrent(keras.layers.RNN):
                 rest = ops.convert_to_tensor(variable)[ops.shape(state)[0] :]
                 state = ops.reshape(ops.concatenate([state, rest]), variable.shape)
             variable.assign(state)
+        if self._at_start is not None:
+            self._at_start.assign(False)
 
     def _no_steps(self, sequences: Tensor, states: list[Any]) -> tuple[Tensor, Tensor, list[Any]]:
         """What comes out of a sequence without a single step: nothing, and the states as they were."""
@@ -267,12 +310,17 @@ class CellLayer(Recurrent):
     cell_class: ClassVar[type[cells.Cell]]
 
     def __init__(self, units: int, *args: Any, **kwargs: Any) -> None:
-        names = list(self.cell_class.parameters())
-        arguments = dict(zip(names[1:], args, strict=False))
-        arguments |= {name: kwargs.pop(name) for name in names if name in kwargs}
+        parameters = self.cell_class.parameters()
+        by_position = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        if len(args) >= len(by_position):
+            raise TypeError(
+                f"{type(self).__name__} takes `{'`, `'.join(by_position)}` by position and the other "
+                f"arguments by name, got {len(args) + 1} by position: {(units, *args)}."
+            )
         cell = self.cell_class(
             units,
-            **arguments,
+            *args,
+            **{name: kwargs.pop(name) for name in parameters if name in kwargs},
             name=self.cell_class.__name__.lower(),
             dtype=kwargs.get("dtype"),
             trainable=kwargs.get("trainable", True),

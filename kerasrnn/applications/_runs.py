@@ -1,0 +1,273 @@
+"""What every training run shares: its folder, its checkpoints, its history and its picture."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """The settings that every training run has."""
+
+    out: str = "runs/latest"
+    """The folder for all that the run produces."""
+    resume: bool = False
+    """Go on with the run in the folder, from its last finished epoch."""
+    overwrite: bool = False
+    """Throw away what the folder holds and start anew."""
+    seed: int = 0
+    """The same seed gives the same numbers."""
+    tensorboard: bool = False
+    """Write logs for TensorBoard, into the folder's `tensorboard/`."""
+
+
+Config = TypeVar("Config", bound=RunConfig)
+
+# How a run is started, rather than what it computes.
+_HOW = ("out", "resume", "overwrite", "tensorboard")
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Write a file or folder beside its place and put it there when it is whole.
+
+    Example:
+
+    >>> import tempfile, pathlib
+    >>> from kerasrnn.applications._runs import written_whole
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "result.txt"
+    >>> with written_whole(path) as beside:
+    ...     _ = beside.write_text("whole")
+    >>> path.read_text(), len(list(path.parent.iterdir()))
+    ('whole', 1)
+    """
+    beside = path.with_name(f"part-{path.name}")
+    _remove(beside)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield beside
+        if path.is_dir():
+            # A folder cannot replace a folder: move the old one out of the way first.
+            old = path.with_name(f"old-{path.name}")
+            _remove(old)
+            path.rename(old)
+            beside.rename(path)
+            _remove(old)
+        else:
+            beside.replace(path)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"Could not write {path} ({error.strerror or error}); what was there is kept."
+        ) from error
+    finally:
+        _remove(beside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Attributes:
+        path: The folder.
+        history: One row for each finished epoch: `epoch` from 1, `seconds`, losses and metrics.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.history: list[dict[str, float]] = []
+
+    def check(self, config: Config) -> Config:
+        """See whether the run can begin, or go on, in this folder. Nothing is changed yet.
+
+        Returns:
+            The configuration of the run: the given one, or the one that the run began with.
+
+        Raises:
+            FileExistsError: If the folder holds something already.
+            FileNotFoundError: If there is no run to go on with.
+            ValueError: If a setting contradicts that of the run to go on with.
+        """
+        if config.resume and config.overwrite:
+            raise ValueError("`resume` keeps what the folder holds and `overwrite` does not: choose one.")
+        if config.resume:
+            return self._same_config(config)
+        if self.path.exists() and not self.path.is_dir():
+            raise FileExistsError(f"`out` must be a folder, but {self.path} is a file.")
+        if self.path.is_dir() and any(self.path.iterdir()):
+            if not config.overwrite:
+                raise FileExistsError(
+                    f"The folder {self.path} already holds a run. Go on with it by --resume, throw it "
+                    "away by --overwrite, or name another folder by --out."
+                )
+            if not (self.path / "config.json").is_file():
+                raise FileExistsError(
+                    f"The folder {self.path} holds something that is not a run; --overwrite does not "
+                    "delete that. Name another folder by --out."
+                )
+        return config
+
+    def start(self, config: Config) -> None:
+        """Make the folder ready, now that all else has proved right."""
+        if config.resume:
+            self._read_history()
+            return
+        if config.overwrite and self.path.is_dir():
+            shutil.rmtree(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_json("config.json", dataclasses.asdict(config))
+
+    def _same_config(self, config: Config) -> Config:
+        file = self.path / "config.json"
+        if not file.is_file():
+            raise FileNotFoundError(f"There is no run in {self.path} to go on with.")
+        saved = json.loads(file.read_text("utf-8"))
+        merged = {}
+        for field in dataclasses.fields(config):
+            given = getattr(config, field.name)
+            plain = json.loads(json.dumps(given))
+            # What is not given again is as it was; what is given must be as it was.
+            if field.name not in _HOW and plain == saved.get(field.name, plain):
+                merged[field.name] = given
+            elif field.name in _HOW:
+                merged[field.name] = given
+            elif given == field.default:
+                value = saved[field.name]
+                merged[field.name] = tuple(value) if isinstance(value, list) else value
+            else:
+                raise ValueError(
+                    f"`{field.name}` is {given!r}, but the run in {self.path} began with "
+                    f"{saved[field.name]!r}. Go on with the same settings, or start another run."
+                )
+        return type(config)(**merged)
+
+    def _read_history(self) -> None:
+        file = self.path / "history.csv"
+        if file.is_file():
+            rows = csv.DictReader(io.StringIO(file.read_text("utf-8")))
+            self.history = [{name: float(value) for name, value in row.items()} for row in rows]
+        # An epoch counts when its checkpoint is there too.
+        self.history = self.history[: max(self._checkpoints(), default=0)]
+
+    def _checkpoints(self) -> dict[int, Path]:
+        return {int(p.stem.split("-")[1]): p for p in (self.path / "checkpoints").glob("epoch-*.npz")}
+
+    def best_epoch(self, monitor: str) -> int:
+        """The epoch, counted from 1, with the least `monitor`."""
+        return 1 + int(np.argmin([row[monitor] for row in self.history]))
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file, whole."""
+        with written_whole(self.path / name) as beside:
+            beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+    def write_history(self) -> None:
+        """Write `history.csv`, one row for each epoch."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        with written_whole(self.path / "history.csv") as beside:
+            beside.write_text(text.getvalue(), "utf-8")
+
+    def save_state(self, model: Any, epoch: int, keep: set[int]) -> None:
+        """Write all that training goes on from, and drop the checkpoints that nobody needs."""
+        with written_whole(self.path / "checkpoints" / f"epoch-{epoch:04d}.npz") as beside:
+            with beside.open("wb") as file:
+                np.savez(file, *[keras.ops.convert_to_numpy(v) for v in _state(model)])
+        for number, path in self._checkpoints().items():
+            if number not in keep | {epoch}:
+                path.unlink()
+
+    def load_state(self, model: Any, epoch: int) -> None:
+        """Read what `save_state` wrote at the end of an epoch."""
+        model.optimizer.build(model.trainable_variables)
+        variables = _state(model)
+        with np.load(self._checkpoints()[epoch], allow_pickle=False) as arrays:
+            for number, variable in enumerate(variables):
+                variable.assign(arrays[f"arr_{number}"])
+
+    def draw_history(self) -> None:
+        """Draw `learning_curve.png`: loss and accuracy over the epochs, training and validation."""
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+
+        names = [name for name in ("loss", "accuracy") if name in self.history[0]]
+        epochs = [row["epoch"] for row in self.history]
+        figure = Figure(figsize=(4.5 * len(names), 3.4), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            # Told apart by the dashes too, for those who see no colours.
+            for key, style, label in ((name, "C0o--", "training"), (f"val_{name}", "C1s-", "validation")):
+                axes.plot(epochs, [row[key] for row in self.history], style, ms=4, label=label)
+            axes.set(xlabel="epoch", title=name)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.grid(alpha=0.3)
+            axes.legend()
+        with written_whole(self.path / "learning_curve.png") as beside:
+            figure.savefig(beside, dpi=150, format="png")
+
+
+def _state(model: Any) -> list[Any]:
+    """Every variable that the rest of the training depends on, in a fixed order.
+
+    Keras's own weight files leave out the dropouts' random states.
+    """
+    seeds = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+    return [*model.weights, *seeds, *model.optimizer.variables]
+
+
+class Recorder(keras.callbacks.Callback):
+    """Writes the history and a checkpoint at the end of each epoch, and stops when it gets no better.
+
+    Args:
+        folder: The run's folder, with the history of the epochs that are done.
+        monitor: What must fall.
+        patience: After how many epochs without a new minimum to stop.
+    """
+
+    def __init__(self, folder: RunFolder, monitor: str, patience: int) -> None:
+        super().__init__()
+        self.folder = folder
+        self.monitor = monitor
+        self.patience = patience
+        self.started = 0.0
+
+    def is_over(self) -> bool:
+        """Whether the last `patience` epochs brought nothing."""
+        done = len(self.folder.history)
+        return done > 0 and done - self.folder.best_epoch(self.monitor) >= self.patience
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        folder = self.folder
+        row = {name: float(value) for name, value in (logs or {}).items()}
+        seconds = time.perf_counter() - self.started
+        folder.history.append({"epoch": epoch + 1, "seconds": round(seconds, 3), **row})
+        if not np.isfinite(row[self.monitor]):
+            raise ValueError(
+                f"`{self.monitor}` became {row[self.monitor]} in epoch {epoch + 1}: the training broke "
+                "down. Try a smaller learning rate. The checkpoint of the epoch before is kept."
+            )
+        folder.write_history()
+        folder.save_state(self.model, epoch + 1, keep={folder.best_epoch(self.monitor)})
+        if self.is_over():
+            self.model.stop_training = True

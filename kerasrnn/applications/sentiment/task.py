@@ -1,0 +1,240 @@
+"""The task: train, evaluate, predict and export, each in one function."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasrnn.applications import plain_tensorflow
+from kerasrnn.applications._runs import Recorder, RunFolder, written_whole
+from kerasrnn.applications.sentiment.config import SentimentConfig
+from kerasrnn.applications.sentiment.data import Encoded, load_corpus
+from kerasrnn.applications.sentiment.model import SentimentClassifier, Verdict
+from kerasrnn.applications.text import learn_vocabulary
+
+MONITOR = "val_loss"
+
+EXAMPLES = (
+    "I loved every minute of it, what a wonderful surprise.",
+    "Dull, predictable and far too long. A waste of an evening.",
+    "I expected to love it, but the ending ruined everything.",
+)
+
+
+def train(config: SentimentConfig) -> dict[str, Any]:
+    """Train a model, measure it and write everything into the run's folder.
+
+    Args:
+        config: All settings.
+
+    Returns:
+        What `metrics.json` holds: `test_accuracy`, `test_loss`, `train_seconds`, `parameters`,
+        `epochs`, `best_epoch`, the sizes of the parts and the `config`.
+
+    Raises:
+        FileExistsError: If the folder holds another run.
+        FileNotFoundError: If the data set is not there.
+        ValueError: If a setting is wrong; the message names it.
+    """
+    folder = RunFolder(config.out)
+    config = folder.check(config)
+    keras.utils.set_random_seed(config.seed)
+    if config.mixed_precision:
+        keras.config.set_dtype_policy("mixed_float16")
+    corpus = load_corpus(config)
+    vocabulary = learn_vocabulary(corpus.train.texts, config.vocabulary_size)
+    model = build(config, vocabulary, corpus.train.label_names)
+    rows = Encoded(corpus.train, model)
+    updates = len(rows.batches(config.batch_size))
+    epochs = config.epochs or max(8, math.ceil(1000 / updates))
+    compile_model(model, config, updates, epochs)
+    folder.start(config)
+    validation = Encoded(corpus.validation, model).batches(config.batch_size)
+    print(
+        f"{config.cell}: {model.count_params():,} parameters, {len(vocabulary):,} words; "
+        f"{len(corpus.train):,} texts to train on, {len(corpus.validation):,} to validate, "
+        f"{len(corpus.test):,} to test; {epochs} epochs of {updates} updates",
+        flush=True,
+    )
+    recorder = Recorder(folder, MONITOR, config.patience or max(3, math.ceil(epochs / 3)))
+    first = len(folder.history)
+    if first:
+        print(f"going on after epoch {first} of the run in {folder.path}", flush=True)
+        folder.load_state(model, first)
+    if first < epochs and not recorder.is_over():
+        batches = rows.training_batches(config.batch_size, config.seed, first, epochs)
+        model.fit(
+            batches,
+            validation_data=validation,
+            initial_epoch=first,
+            epochs=epochs,
+            steps_per_epoch=updates,
+            callbacks=[*callbacks(folder, config), recorder],
+        )
+    best = folder.best_epoch(MONITOR)
+    folder.load_state(model, best)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    test = Encoded(corpus.test, model).batches(config.batch_size)
+    scores = model.evaluate(test, return_dict=True)
+    save(model, folder.path)
+    folder.draw_history()
+    metrics = {
+        "test_accuracy": scores["accuracy"],
+        "test_loss": scores["cross_entropy"],
+        "train_seconds": round(sum(row["seconds"] for row in folder.history), 1),
+        "parameters": model.count_params(),
+        "epochs": len(folder.history),
+        "best_epoch": best,
+        "texts": {name: len(part) for name, part in corpus._asdict().items()},
+        "config": dataclasses.asdict(config),
+    }
+    folder.write_json("metrics.json", metrics)
+    return metrics
+
+
+def build(
+    config: SentimentConfig, vocabulary: Sequence[str], labels: Sequence[str]
+) -> SentimentClassifier:
+    """The untrained model that the configuration describes."""
+    return SentimentClassifier(
+        vocabulary,
+        labels=labels,
+        cell=config.cell,
+        units=config.units,
+        num_layers=config.num_layers,
+        bidirectional=config.bidirectional,
+        embedding_dim=config.embedding_dim,
+        reading=config.reading,
+        word_dropout=config.word_dropout,
+        type_dropout=config.type_dropout,
+        embedding_dropout=config.embedding_dropout,
+        recurrent_dropout=config.recurrent_dropout,
+        dropout=config.dropout,
+        max_length=config.max_length,
+        seed=config.seed,
+    )
+
+
+def compile_model(model: Any, config: SentimentConfig, updates: int, epochs: int) -> None:
+    """Give the model its optimizer, loss and metric."""
+    averaging = max(1.0, config.averaging * updates)
+    optimizer = keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(config.learning_rate, updates * epochs),
+        clipnorm=1.0,
+        use_ema=config.averaging > 0,
+        ema_momentum=1 - 1 / averaging,
+    )
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
+    # The loss proper, without the smoothing, is a metric beside it.
+    plain = keras.metrics.CategoricalCrossentropy(name="cross_entropy")
+    model.compile(optimizer, loss, metrics=["accuracy", plain])
+
+
+def callbacks(folder: RunFolder, config: SentimentConfig) -> list[Any]:
+    """What is done during training, besides the recording."""
+    chosen: list[Any] = []
+    if config.averaging:
+        chosen.append(keras.callbacks.SwapEMAWeights())  # validates with the averaged weights
+    if config.tensorboard:
+        chosen.append(keras.callbacks.TensorBoard(str(folder.path / "tensorboard")))
+    return chosen
+
+
+def save(model: SentimentClassifier, path: Path) -> None:
+    """Write `model.keras` and `saved_model/`."""
+    with written_whole(path / "model.keras") as beside:
+        model.save(beside)
+    with written_whole(path / "saved_model") as beside:
+        model.export(str(beside))
+
+
+def verdicts_of_a_fresh_process(path: Path, texts: Sequence[str] = EXAMPLES) -> str:
+    """What the SavedModel says in a new process that has TensorFlow and never sees this package."""
+    script = Path(plain_tensorflow.__file__)
+    command = [sys.executable, "-I", str(script), str(path), *texts]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode:
+        raise RuntimeError(f"The SavedModel in {path} did not run:\n{done.stderr}")
+    return done.stdout
+
+
+def load(run: str | Path) -> SentimentClassifier:
+    """Load the model of a run's folder, or a `.keras` file. Nothing in it is executed."""
+    path = Path(run)
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no trained model at {path}: no file {file}.")
+    model = keras.models.load_model(file)
+    if not isinstance(model, SentimentClassifier):
+        raise ValueError(f"{file} holds a {type(model).__name__}, not a SentimentClassifier.")
+    return model
+
+
+def evaluate(
+    run: str | Path, dataset: str | None = None, data_dir: str | None = None
+) -> dict[str, Any]:
+    """Measure a trained model on the test part of a data set, by default its own.
+
+    Returns:
+        `accuracy`, `loss`, `texts` and the `confusion` table: for each true label, how many texts
+        got which label.
+    """
+    model = load(run)
+    file = Path(run) / "config.json"
+    known = {field.name for field in dataclasses.fields(SentimentConfig)}
+    saved = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    settings = {name: value for name, value in saved.items() if name in known}
+    settings |= {"dataset": dataset} if dataset else {}
+    settings |= {"data_dir": data_dir} if data_dir else {}
+    config = SentimentConfig(**settings)
+    test = load_corpus(config).test
+    if set(test.label_names) - set(model.labels):
+        raise ValueError(
+            f"The data set {config.dataset!r} has the labels {test.label_names}, the model {model.labels}."
+        )
+    numbers = np.array([model.labels.index(name) for name in test.label_names], np.int32)
+    test = dataclasses.replace(test, labels=numbers[test.labels], label_names=model.labels)
+    batches = Encoded(test, model).batches(config.batch_size)
+    probabilities = model.predict(batches)
+    true = np.concatenate([labels for _, labels in batches.as_numpy_iterator()]).argmax(-1)
+    table = np.zeros((len(model.labels),) * 2, int)
+    np.add.at(table, (true, probabilities.argmax(-1)), 1)
+    chosen = np.take_along_axis(probabilities, true[:, None], -1)
+    return {
+        "accuracy": float(table.trace() / table.sum()),
+        "loss": float(-np.log(np.maximum(chosen, 1e-7)).mean()),
+        "texts": len(test),
+        "confusion": {
+            label: dict(zip(model.labels, row.tolist(), strict=True))
+            for label, row in zip(model.labels, table, strict=True)
+        },
+    }
+
+
+def predict(
+    model: SentimentClassifier, texts: Iterable[str], batch_size: int = 64
+) -> Iterator[tuple[str, Verdict]]:
+    """Each text with its verdict, as the texts come."""
+    texts = iter(texts)
+    while batch := list(islice(texts, batch_size)):
+        yield from zip(batch, model.classify(batch), strict=True)
+
+
+def export(run: str | Path, out: str | Path, overwrite: bool = False) -> None:
+    """Write the SavedModel of a trained model to a folder."""
+    out = Path(out)
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"`out` is there already: {out}. Replace it by --overwrite.")
+    model = load(run)
+    with written_whole(out) as beside:
+        model.export(str(beside))

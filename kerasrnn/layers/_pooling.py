@@ -1,0 +1,81 @@
+"""Reading a sequence of outputs as one vector."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable("kerasrnn")
+class SequencePooling(keras.layers.Layer):
+    """Reads a sequence as one vector, through the steps that the mask leaves.
+
+    Args:
+        mode: `"mean"` or `"max"` over the steps, or `"attention"`: a mean whose weights are learned,
+            `softmax(tanh(x W + b) v)` over the steps (Yang et al. 2016,
+            https://aclanthology.org/N16-1174).
+        **kwargs: `name`, `dtype` and `trainable`, as every Keras layer has.
+
+    Call arguments:
+        sequences: `(batch, time, features)`.
+        mask: Boolean `(batch, time)`.
+
+    Returns:
+        `(batch, features)`, in the compute dtype. Zeros for a row without a single valid step.
+
+    Example:
+
+    >>> import keras, kerasrnn
+    >>> x = keras.ops.convert_to_tensor([[[1.0], [3.0], [9.0]]])
+    >>> mask = keras.ops.convert_to_tensor([[True, True, False]])
+    >>> kerasrnn.layers.SequencePooling("mean")(x, mask=mask).numpy().tolist()
+    [[2.0]]
+    """
+
+    MODES: ClassVar[tuple[str, ...]] = ("mean", "max", "attention")
+
+    def __init__(self, mode: str = "mean", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if mode not in self.MODES:
+            raise ValueError(f"`mode` must be one of {', '.join(self.MODES)}; got {mode!r}.")
+        self.mode = mode
+        self.supports_masking = True
+
+    def build(self, input_shape: Any) -> None:
+        if self.mode == "attention":
+            size = input_shape[-1]
+            self.kernel = self.add_weight((size, size), initializer="glorot_uniform", name="kernel")
+            self.bias = self.add_weight((size,), initializer="zeros", name="bias")
+            self.query = self.add_weight((size, 1), initializer="glorot_uniform", name="query")
+        self.built = True
+
+    def call(self, sequences: Tensor, mask: Tensor | None = None) -> Tensor:
+        valid = ops.ones_like(sequences[..., :1], dtype="bool")
+        if mask is not None:
+            valid = ops.logical_and(valid, ops.cast(mask, "bool")[..., None])
+        if self.mode == "max":
+            lowest = ops.where(valid, sequences, float("-inf"))
+            any_valid = ops.any(valid, axis=1)
+            return ops.where(any_valid, ops.max(lowest, axis=1), ops.zeros_like(lowest[:, 0]))
+        weights = ops.cast(valid, "float32")
+        if self.mode == "attention":
+            scores = ops.matmul(ops.tanh(ops.matmul(sequences, self.kernel) + self.bias), self.query)
+            # In float32 and from the largest score down, so that no weight overflows.
+            scores = ops.where(valid, ops.cast(scores, "float32"), -1e9)
+            weights = weights * ops.exp(scores - ops.max(scores, axis=1, keepdims=True))
+        weights = weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-7)
+        return ops.sum(ops.cast(weights, sequences.dtype) * sequences, axis=1)
+
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> None:
+        """One vector has no steps to mask."""
+        return
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return (input_shape[0], input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mode": self.mode}

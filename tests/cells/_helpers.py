@@ -1,0 +1,133 @@
+"""What the tests of the cells share: the table of variants, random weights, masks, comparisons."""
+
+import importlib
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+import kerasrnn
+from kerasrnn import cells
+from tests.cells import references
+
+BATCH, TIME, FEATURES, UNITS = 5, 6, 4, 5
+
+# How far a value may be from the reference, relatively and, near zero, absolutely. The reference
+# sums in another order, so float64 leaves a few units in the last place per step.
+RTOL = {"float64": 1e-11, "float32": 1e-5}
+ATOL = {"float64": 1e-13, "float32": 1e-6}
+
+# Keras computes in float64 on TensorFlow only; elsewhere its operations fall back to float32.
+DTYPES = ["float64", "float32"] if keras.backend.backend() == "tensorflow" else ["float32"]
+
+WRAPPERS = {"keras.RNN": keras.layers.RNN, "Recurrent": kerasrnn.layers.Recurrent}
+
+# The options that change a cell's equations, for the cell and for `references/<name>.py` alike.
+# A cell that has none needs no entry; `test_the_variants_name_every_option` sees to the others.
+PEEPHOLES = ("input", "forget", "output")
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "peephole_lstm": [
+        {"peepholes": chosen}
+        for count in (3, 2, 1, 0)
+        for chosen in itertools.combinations(PEEPHOLES, count)
+    ],
+    "coupled_lstm": [{"use_peephole": False}, {"use_peephole": True}],
+    "gru": [{"reset_after": False}, {"reset_after": True}],
+}
+
+# Which of the six steps of each of the five sequences count. Right padding stands alone too, as it
+# is what fused kernels accept.
+MASKS: dict[str, np.ndarray | None] = {
+    "no mask": None,
+    "right padding": np.arange(TIME) < np.array([[6], [3], [1], [5], [2]]),
+    "every kind of mask": np.array(
+        [
+            [1, 1, 1, 1, 1, 1],
+            [1, 1, 1, 0, 0, 0],  # padding on the right
+            [0, 0, 1, 1, 1, 1],  # on the left
+            [0, 1, 0, 1, 1, 0],  # holes
+            [0, 0, 0, 0, 0, 0],
+        ],
+        dtype=bool,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A registered cell with the options that choose its equations."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    use_bias: bool = True
+
+    @property
+    def cell_class(self) -> type[cells.Cell]:
+        return cells.info(self.name).cell_class
+
+    def cell(self, units: int = UNITS, **arguments: Any) -> cells.Cell:
+        return cells.get(
+            self.name, units, **{"use_bias": self.use_bias, **self.options, **arguments}
+        )
+
+    def step(self, *args: Any) -> Any:
+        module = importlib.import_module(f"tests.cells.references.{self.name}")
+        return module.step(*args, **self.options)
+
+    def run(self, *args: Any, **arguments: Any) -> Any:
+        return references.run(self.step, *args, **arguments)
+
+    def __str__(self) -> str:
+        options = (
+            f"{key}={'+'.join(value) or 'none' if isinstance(value, tuple) else value}"
+            for key, value in self.options.items()
+        )
+        return "-".join([self.name, *options, *([] if self.use_bias else ["no_bias"])])
+
+
+# The package's own cells only: doctests register cells as well.
+NAMES = [n for n in cells.names() if cells.info(n).cell_class.__module__.startswith("kerasrnn.")]
+CASES = [
+    Case(name, options, use_bias)
+    for name in NAMES
+    for number, options in enumerate(VARIANTS.get(name, [{}]))
+    # The subsets of the peepholes have nothing to do with the bias: once without is enough.
+    for use_bias in ((True, False) if name != "peephole_lstm" or number == 0 else (True,))
+]
+
+
+def randomise(cell: cells.Cell, seed: int = 0) -> dict[str, np.ndarray]:
+    """Draw every weight of a built cell anew; gives the weights by name, as the references want."""
+    random = np.random.default_rng(seed)
+    for weight in cell.trainable_weights:
+        weight.assign(random.normal(0.0, 0.6, weight.shape))
+    return {weight.name: numpy64(weight) for weight in cell.trainable_weights}
+
+
+def sequences(
+    cell: cells.Cell, batch: int = BATCH, time: int = TIME, features: int = FEATURES, seed: int = 1
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Random inputs and initial states, of numbers that float32 can hold too."""
+    random = np.random.default_rng(seed)
+    x = random.normal(0.0, 1.0, (batch, time, features)).astype("float32").astype("float64")
+    states = tuple(
+        random.normal(0.0, 0.7, (batch, cell.units)).astype("float32").astype("float64")
+        for _ in cell.states
+    )
+    return x, states
+
+
+def tensors(arrays: Any, dtype: str) -> list[Any]:
+    return [keras.ops.convert_to_tensor(array, dtype=dtype) for array in arrays]
+
+
+def numpy64(tensor: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(tensor).astype("float64")
+
+
+def assert_close(actual: Any, expected: np.ndarray, dtype: str = "float64", what: str = "") -> None:
+    actual = keras.ops.convert_to_numpy(actual)
+    assert actual.dtype == dtype, f"{what} came in {actual.dtype}, not in {dtype}"
+    np.testing.assert_allclose(actual, expected, RTOL[dtype], ATOL[dtype], err_msg=what)

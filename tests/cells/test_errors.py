@@ -1,0 +1,179 @@
+"""A wrong argument is refused where it is given, by a message that names it and what came."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from kerasrnn import cells
+from kerasrnn.cells import Step
+from tests.cells._helpers import FEATURES, NAMES, UNITS
+
+each_name = pytest.mark.parametrize("name", NAMES)
+
+
+@contextlib.contextmanager
+def refused(*parts, error=ValueError):
+    """Expect an error whose message holds all the parts."""
+    with pytest.raises(error) as raised:
+        yield raised
+    for part in parts:
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("lsmt", "'lstm'"),
+        ("peephole", "'peephole_lstm'"),
+        ("CoupledLSTN", "'coupled_lstm'"),
+        ("gruu", "'gru'"),
+    ],
+)
+def test_an_unknown_name_brings_the_nearest_ones(wrong, nearest):
+    for look_up in (cells.info, lambda name: cells.get(name, UNITS)):
+        with refused("`cell`", repr(wrong), f"Did you mean {nearest}"):
+            look_up(wrong)
+
+
+def test_a_name_like_no_other_brings_all_of_them():
+    with refused("'xyz'", *NAMES) as raised:
+        cells.info("xyz")
+    assert "Did you mean" not in str(raised.value)
+
+
+@each_name
+def test_a_class_name_is_a_name_too(name):
+    cell_class = cells.info(name).cell_class
+    assert cells.info(cell_class.__name__) is cells.info(name)
+    assert type(cells.get(cell_class.__name__.removesuffix("Cell"), UNITS)) is cell_class
+
+
+@pytest.mark.parametrize("units", [0, -1, 2.5, 4.0, True, "8", None, [3], float("nan")], ids=repr)
+@each_name
+def test_units_must_be_a_positive_integer(name, units):
+    with refused("`units`", "positive integer", repr(units)):
+        cells.get(name, units)
+
+
+@each_name
+def test_units_may_be_an_integer_of_numpy(name):
+    cell = cells.get(name, np.int64(3))
+    assert cell.units == 3
+    assert type(cell.get_config()["units"]) is int
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1, 1.5, True, "0.5", None, float("nan")], ids=repr)
+@pytest.mark.parametrize("argument", ["dropout", "recurrent_dropout"])
+@each_name
+def test_dropout_must_be_a_fraction(name, argument, rate):
+    with refused(f"`{argument}`", "less than 1", repr(rate)):
+        cells.get(name, UNITS, **{argument: rate})
+
+
+@pytest.mark.parametrize("peepholes", [["candidate"], ["input", "cell"], "inptu"], ids=repr)
+def test_only_gates_have_peepholes(peepholes):
+    unknown = [peepholes] if isinstance(peepholes, str) else peepholes[-1:]
+    with refused("`peepholes`", "'input', 'forget', 'output'", repr(unknown)):
+        cells.PeepholeLSTMCell(UNITS, peepholes=peepholes)
+
+
+def test_peepholes_come_in_any_order_and_one_alone_as_a_string():
+    assert cells.PeepholeLSTMCell(UNITS, peepholes=["output", "input"]).peepholes == (
+        "input",
+        "output",
+    )
+    assert cells.PeepholeLSTMCell(UNITS, peepholes="forget").peepholes == ("forget",)
+
+
+@each_name
+def test_an_unknown_argument_is_named(name):
+    with pytest.raises((TypeError, ValueError), match="peepwhole"):
+        cells.get(name, UNITS, peepwhole=True)
+
+
+@pytest.mark.parametrize("role", ["activation", "kernel_initializer", "bias_regularizer"])
+@each_name
+def test_an_unknown_function_is_named(name, role):
+    with pytest.raises(ValueError, match="nonesuch"):
+        cells.get(name, UNITS, **{role: "nonesuch"})
+
+
+@each_name
+def test_the_number_of_features_must_be_known(name):
+    cell = cells.get(name, UNITS)
+    with refused(type(cell).__name__, "last dimension of `inputs`", "(None, None)"):
+        cell.build((None, None))
+
+
+@each_name
+def test_the_states_must_be_as_many_as_the_cell_has(name):
+    cell = cells.get(name, UNITS)
+    states = [keras.ops.zeros((2, UNITS))] * (len(cell.states) + 1)
+    with refused("`states`", cell.states[-1], f"got {len(states)}"):
+        cell(keras.ops.ones((2, FEATURES)), states)
+
+
+class SomeCell(cells.Cell):
+    """A cell whose step gives what a test says."""
+
+    gates = ("update", "candidate")
+    given: Step
+
+    def step(self, x, states):
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("count", "gates"),
+    [
+        (1, ("update",)),
+        (1, ("update", "candidate", "reset")),
+        (1, ("update", "new")),
+        (2, SomeCell.gates),
+    ],
+)
+@pytest.mark.parametrize("wrapper", [keras.layers.RNN, kerasrnn.layers.Recurrent])
+def test_a_step_must_give_what_the_class_declares(wrapper, count, gates):
+    cell = SomeCell(UNITS)
+    h = keras.ops.zeros((2, UNITS))
+    cell.given = Step(h, (h,) * count, dict.fromkeys(gates, h))
+    with refused("SomeCell.step", "('update', 'candidate')", f"got {count} states", repr(gates)):
+        wrapper(cell)(keras.ops.ones((2, 3, FEATURES)))
+
+
+def test_a_cell_without_equations_says_so():
+    class EmptyCell(cells.Cell):
+        gates = ("candidate",)
+
+    with refused("EmptyCell", "`step(x, states)`", error=NotImplementedError):
+        EmptyCell(UNITS)(keras.ops.ones((2, FEATURES)), keras.ops.ones((2, UNITS)))
+
+
+def test_two_cells_cannot_have_one_name():
+    known = cells.info("lstm")
+
+    class LSTMCell(cells.LSTMCell):
+        pass
+
+    with refused("'lstm'", "registered already", "kerasrnn.cells.lstm.LSTMCell"):
+        cells.cell(paper="https://example.org")(LSTMCell)
+    assert cells.info("lstm") is known
+    assert keras.saving.get_registered_object("kerasrnn>LSTMCell") is known.cell_class
+
+
+@pytest.mark.parametrize("thing", [3, "GRUCell", keras.layers.GRUCell, cells.GRUCell(3)], ids=type)
+def test_only_cells_can_be_registered(thing):
+    with refused("@cell", "kerasrnn.cells.Cell", error=TypeError):
+        cells.cell(paper="https://example.org")(thing)
+
+
+def test_a_cell_without_gates_cannot_be_registered():
+    class GatelessCell(cells.Cell):
+        pass
+
+    with refused("GatelessCell", "`gates`", error=TypeError):
+        cells.cell(paper="https://example.org")(GatelessCell)
+    assert "gateless" not in cells.names()
