@@ -1,4 +1,4 @@
-"""The one door to Keras's private modules: what a recurrent package needs and Keras does not export.
+"""The one door to Keras's private modules: what Keras does not export.
 
 Everything else in the package uses Keras's public names, so that a new Keras release can break
 this file only.

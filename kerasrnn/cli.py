@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +42,7 @@ def evaluate(
     *,
     dataset: str | None = None,
     data_dir: str | None = None,
-    json: bool = False,  # noqa: A002
+    json: bool = False,
 ) -> None:
     """Measure a trained model on held-out texts.
 
@@ -56,7 +56,9 @@ def evaluate(
     if json:
         _print_json(scores)
         return
-    print(f"\naccuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}, {scores['texts']:,} texts")
+    print(
+        f"\naccuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}, {scores['texts']:,} texts"
+    )
     labels = list(scores["confusion"])
     width = max(map(len, [*labels, "true \\ verdict"])) + 2
     print("".join(name.rjust(width) for name in ("true \\ verdict", *labels)))
@@ -70,7 +72,7 @@ def predict(
     texts: tyro.conf.Positional[tuple[str, ...]] = (),
     *,
     file: str | None = None,
-    json: bool = False,  # noqa: A002
+    json: bool = False,
 ) -> None:
     """Give the verdict of a trained model on texts: arguments, a file, or standard input.
 
@@ -106,13 +108,19 @@ def export(run: Run, *, out: str, overwrite: bool = False) -> None:
 
 
 @app.command(name="cells")
-def list_cells(*, features: int = 128, units: int = 128) -> None:
+def list_cells(*, features: int = 128, units: int = 128, markdown: bool = False) -> None:
     """List every registered cell: gates, states, parameters and paper.
 
     Args:
         features: The size of the input, for counting the parameters.
         units: The size of the state, for counting the parameters.
+        markdown: Print a Markdown table, such as `docs/cells.md` holds.
     """
+    print(cells_table(features, units, markdown))
+
+
+def cells_table(features: int, units: int, markdown: bool = False) -> str:
+    """The table of all registered cells, as text."""
     header = ("name", "layer", "gates", "states", "parameters", "paper")
     rows = [header]
     for name in cells.names():
@@ -123,9 +131,17 @@ def list_cells(*, features: int = 128, units: int = 128) -> None:
         states = ", ".join(cell.states)
         rows.append((name, info.layer_name, gates, states, f"{cell.count_params():,}", info.paper))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-    print(f"\nparameters for {features} features and {units} units; a gate in brackets follows from others")
+    if markdown:
+        rows.insert(1, tuple("-" * width for width in widths))
+    lines = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in rows]
+    if markdown:
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    else:
+        table = "\n".join("  ".join(line).rstrip() for line in lines)
+    return (
+        f"{table}\n\nParameters for {features} features and {units} units, with the default options. "
+        "A gate in brackets follows from the others and has no weights."
+    )
 
 
 def _print_json(content: object) -> None:

@@ -69,7 +69,8 @@ def written_whole(path: Path) -> Iterator[Path]:
             beside.replace(path)
     except OSError as error:
         raise OSError(
-            error.errno, f"Could not write {path} ({error.strerror or error}); what was there is kept."
+            error.errno,
+            f"Could not write {path} ({error.strerror or error}); what was there is kept.",
         ) from error
     finally:
         _remove(beside)
@@ -106,7 +107,9 @@ class RunFolder:
             ValueError: If a setting contradicts that of the run to go on with.
         """
         if config.resume and config.overwrite:
-            raise ValueError("`resume` keeps what the folder holds and `overwrite` does not: choose one.")
+            raise ValueError(
+                "`resume` keeps what the folder holds, `overwrite` does not: choose one."
+            )
         if config.resume:
             return self._same_config(config)
         if self.path.exists() and not self.path.is_dir():
@@ -144,9 +147,7 @@ class RunFolder:
             given = getattr(config, field.name)
             plain = json.loads(json.dumps(given))
             # What is not given again is as it was; what is given must be as it was.
-            if field.name not in _HOW and plain == saved.get(field.name, plain):
-                merged[field.name] = given
-            elif field.name in _HOW:
+            if field.name in _HOW or plain == saved.get(field.name, plain):
                 merged[field.name] = given
             elif given == field.default:
                 value = saved[field.name]
@@ -162,12 +163,17 @@ class RunFolder:
         file = self.path / "history.csv"
         if file.is_file():
             rows = csv.DictReader(io.StringIO(file.read_text("utf-8")))
-            self.history = [{name: float(value) for name, value in row.items()} for row in rows]
+            self.history = [
+                {name: float(value) for name, value in row.items()} | {"epoch": int(row["epoch"])}
+                for row in rows
+            ]
         # An epoch counts when its checkpoint is there too.
         self.history = self.history[: max(self._checkpoints(), default=0)]
 
     def _checkpoints(self) -> dict[int, Path]:
-        return {int(p.stem.split("-")[1]): p for p in (self.path / "checkpoints").glob("epoch-*.npz")}
+        return {
+            int(p.stem.split("-")[1]): p for p in (self.path / "checkpoints").glob("epoch-*.npz")
+        }
 
     def best_epoch(self, monitor: str) -> int:
         """The epoch, counted from 1, with the least `monitor`."""
@@ -189,9 +195,9 @@ class RunFolder:
 
     def save_state(self, model: Any, epoch: int, keep: set[int]) -> None:
         """Write all that training goes on from, and drop the checkpoints that nobody needs."""
-        with written_whole(self.path / "checkpoints" / f"epoch-{epoch:04d}.npz") as beside:
-            with beside.open("wb") as file:
-                np.savez(file, *[keras.ops.convert_to_numpy(v) for v in _state(model)])
+        checkpoint = self.path / "checkpoints" / f"epoch-{epoch:04d}.npz"
+        with written_whole(checkpoint) as beside, beside.open("wb") as file:
+            np.savez(file, *[keras.ops.convert_to_numpy(v) for v in _state(model)])
         for number, path in self._checkpoints().items():
             if number not in keep | {epoch}:
                 path.unlink()
@@ -214,7 +220,10 @@ class RunFolder:
         figure = Figure(figsize=(4.5 * len(names), 3.4), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             # Told apart by the dashes too, for those who see no colours.
-            for key, style, label in ((name, "C0o--", "training"), (f"val_{name}", "C1s-", "validation")):
+            for key, style, label in (
+                (name, "C0o--", "training"),
+                (f"val_{name}", "C1s-", "validation"),
+            ):
                 axes.plot(epochs, [row[key] for row in self.history], style, ms=4, label=label)
             axes.set(xlabel="epoch", title=name)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

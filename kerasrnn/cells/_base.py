@@ -176,7 +176,9 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         columns = len(self.gates) * self.units
         self.kernel = self._add_weight("kernel", (features, columns))
         self.recurrent_kernel = self._add_weight("recurrent_kernel", (self.units, columns))
-        self.bias = self._add_weight("bias", (columns,), self._initial_bias) if self.use_bias else None
+        self.bias = (
+            self._add_weight("bias", (columns,), self._initial_bias) if self.use_bias else None
+        )
         self.build_extra()
         self.built = True
 
@@ -198,7 +200,9 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
                 f"({', '.join(self.states)}), got {len(states)}."
             )
         step = self.step(x, states)
-        if set(step.gates) != {*self.gates, *self.derived_gates} or len(step.states) != len(self.states):
+        if set(step.gates) != {*self.gates, *self.derived_gates} or len(step.states) != len(
+            self.states
+        ):
             raise ValueError(
                 f"{type(self).__name__}.step must return the states {self.states} and the gates "
                 f"{self.gates + self.derived_gates}, got {len(step.states)} states and the gates "
@@ -218,7 +222,8 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         for base in cls.__mro__:
             if base is keras.layers.Layer:
                 break
-            for parameter in list(inspect.signature(base.__init__).parameters.values())[1:]:
+            initializer: Any = base.__init__  # type: ignore[misc]
+            for parameter in list(inspect.signature(initializer).parameters.values())[1:]:
                 if parameter.kind is not parameter.VAR_KEYWORD:
                     found.setdefault(parameter.name, parameter)
         positional = [p for p in found.values() if p.kind is p.POSITIONAL_OR_KEYWORD]

@@ -89,9 +89,13 @@ def cell(*, paper: str, package: str = "kerasrnn") -> Callable[[CellClass], Cell
 
     def register(cell_class: CellClass) -> CellClass:
         if not (isinstance(cell_class, type) and issubclass(cell_class, Cell)):
-            raise TypeError(f"`@cell` registers subclasses of kerasrnn.cells.Cell, got {cell_class!r}.")
+            raise TypeError(
+                f"`@cell` registers subclasses of kerasrnn.cells.Cell, got {cell_class!r}."
+            )
         if not getattr(cell_class, "gates", ()):
-            raise TypeError(f"{cell_class.__name__} must declare `gates`, the column blocks of its kernel.")
+            raise TypeError(
+                f"{cell_class.__name__} must declare `gates`, the column blocks of its kernel."
+            )
         info = CellInfo(_snake_case(cell_class.__name__.removesuffix("Cell")), cell_class, paper)
         known = _REGISTER.get(info.name)
         # A class of the same home is the same class, defined again (a reload, a notebook's cell).
@@ -99,7 +103,9 @@ def cell(*, paper: str, package: str = "kerasrnn") -> Callable[[CellClass], Cell
             cell_class.__module__,
             cell_class.__qualname__,
         ):
-            raise ValueError(f"A cell named {info.name!r} is registered already: {known.cell_class}.")
+            raise ValueError(
+                f"A cell named {info.name!r} is registered already: {known.cell_class}."
+            )
         keras.saving.register_keras_serializable(package)(cell_class)
         # `help()` and editors then show every argument, those of the base classes too.
         cell_class.__signature__ = inspect.Signature(list(cell_class.parameters().values()))

@@ -70,18 +70,17 @@ class GRUCell(GatedCell):
 
     def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
         (h,) = states
+        x_zr, x_n = self.columns(x, "update", "reset"), self.columns(x, "candidate")
         if self.reset_after:
             u = self.recur(h)
             if self.recurrent_bias is not None:
                 u = u + self.recurrent_bias
-            zr = self.columns(x, "update", "reset") + self.columns(u, "update", "reset")
+            u_zr, u_n = self.columns(u, "update", "reset"), self.columns(u, "candidate")
+            z, r = self.split(self.recurrent_activation(x_zr + u_zr))
+            n = self.activation(x_n + r * u_n)
         else:
-            zr = self.columns(x, "update", "reset") + self.recur(h, "update", "reset")
-        z, r = self.split(self.recurrent_activation(zr))
-        if self.reset_after:
-            recurrent = r * self.columns(u, "candidate")
-        else:
-            recurrent = self.recur(r * h, "candidate")
-        n = self.activation(self.columns(x, "candidate") + recurrent)
+            u_zr = self.recur(h, "update", "reset")
+            z, r = self.split(self.recurrent_activation(x_zr + u_zr))
+            n = self.activation(x_n + self.recur(r * h, "candidate"))
         h = (1 - z) * h + z * n
         return Step(h, (h,), {"update": z, "reset": r, "candidate": n})

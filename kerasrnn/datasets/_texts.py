@@ -44,7 +44,9 @@ def reviews() -> Parts:
     }
 
 
-def text_table(path: str | Path, text_column: str = "text", label_column: str = "label") -> LabelledTexts:
+def text_table(
+    path: str | Path, text_column: str = "text", label_column: str = "label"
+) -> LabelledTexts:
     """A table of labelled texts: a CSV or TSV file (by its ending) whose first row names the columns.
 
     Args:
@@ -119,7 +121,9 @@ def tfds_texts(name: str, data_dir: str | Path | None = None) -> Parts:
         raise FileNotFoundError(_how_to_get(name, data_dir))
     features = builder.info.features
     text = [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
-    label = [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    label = [
+        key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)
+    ]
     if len(text) != 1 or len(label) != 1:
         raise ValueError(
             f"The data set {name!r} must have one text and one label, got texts {text}, labels {label}."
@@ -128,7 +132,11 @@ def tfds_texts(name: str, data_dir: str | Path | None = None) -> Parts:
     return {
         part: labelled(
             (
-                (f"{name} {part} {number}", row[text[0]].decode("utf-8"), label_names[row[label[0]]])
+                (
+                    f"{name} {part} {number}",
+                    row[text[0]].decode("utf-8"),
+                    label_names[row[label[0]]],
+                )
                 for number, row in enumerate(_shown(builder, part))
             ),
             label_names,
@@ -147,7 +155,7 @@ def _shown(builder: Any, part: str) -> Any:
     return tqdm(rows, desc=f"reading {builder.name} {part}", total=size, disable=None, leave=False)
 
 
-def _how_to_get(name: str, data_dir: str | Path) -> str:
+def _how_to_get(name: str, data_dir: str | Path | None) -> str:
     return (
         f"The folder {data_dir} lacks the data set {name!r}. Leave `data_dir` out to have it "
         "downloaded, or prepare it there first: "
@@ -164,14 +172,18 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     # In a TSV a quotation mark is a quotation mark.
-    tabs = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix.lower() == ".tsv" else {}
+    tabs: Any = (
+        {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix.lower() == ".tsv" else {}
+    )
     reader = csv.DictReader(io.StringIO(read_utf8(path), newline=""), strict=True, **tabs)
     rows = []
     try:
         for row in reader:
             rows.append((f"{path}, line {reader.line_num}", row))
     except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: not a well-formed table: {error}.") from error
+        raise ValueError(
+            f"{path}, line {reader.line_num}: not a well-formed table: {error}."
+        ) from error
     return rows
 
 

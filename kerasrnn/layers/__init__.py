@@ -11,4 +11,14 @@ PeepholeLSTM = layer_for(cells.PeepholeLSTMCell)
 CoupledLSTM = layer_for(cells.CoupledLSTMCell)
 GRU = layer_for(cells.GRUCell)
 
-__all__ = ["GRU", "LSTM", "CellLayer", "CoupledLSTM", "PeepholeLSTM", "Recurrent", "SequencePooling", "SimpleRNN", "WordDropout"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "CellLayer",
+    "CoupledLSTM",
+    "PeepholeLSTM",
+    "Recurrent",
+    "SequencePooling",
+    "SimpleRNN",
+    "WordDropout",
+]

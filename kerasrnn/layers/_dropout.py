@@ -59,7 +59,9 @@ class WordDropout(keras.layers.Layer):
             if not 0 <= value < 1:
                 raise ValueError(f"`{name}` must be at least 0 and less than 1, got {value!r}.")
         if type_rate and not vocabulary_size:
-            raise ValueError("`type_rate` needs `vocabulary_size`, the number of words to choose from.")
+            raise ValueError(
+                "`type_rate` needs `vocabulary_size`, the number of words to choose from."
+            )
         self.rate = rate
         self.type_rate = type_rate
         self.vocabulary_size = vocabulary_size

@@ -63,7 +63,9 @@ class SequencePooling(keras.layers.Layer):
             return ops.where(any_valid, ops.max(lowest, axis=1), ops.zeros_like(lowest[:, 0]))
         weights = ops.cast(valid, "float32")
         if self.mode == "attention":
-            scores = ops.matmul(ops.tanh(ops.matmul(sequences, self.kernel) + self.bias), self.query)
+            scores = ops.matmul(
+                ops.tanh(ops.matmul(sequences, self.kernel) + self.bias), self.query
+            )
             # In float32 and from the largest score down, so that no weight overflows.
             scores = ops.where(valid, ops.cast(scores, "float32"), -1e9)
             weights = weights * ops.exp(scores - ops.max(scores, axis=1, keepdims=True))

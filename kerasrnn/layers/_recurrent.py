@@ -79,7 +79,9 @@ class Recurrent(keras.layers.RNN):
         if isinstance(cell, (list, tuple)) and len(cell) == 1:
             (cell,) = cell  # Keras's stack of one gives its states in another form than it takes.
         if initial_state not in ("zeros", "learned"):
-            raise ValueError(f'`initial_state` must be "zeros" or "learned", got {initial_state!r}.')
+            raise ValueError(
+                f'`initial_state` must be "zeros" or "learned", got {initial_state!r}.'
+            )
         super().__init__(
             cell,
             return_sequences=return_sequences,
@@ -114,7 +116,9 @@ class Recurrent(keras.layers.RNN):
         if self.stateful and self.learned_states:
             # Until the first batch the states are the learned ones themselves, so that they learn.
             # Past Keras's attributes, as this is no weight: a file has no place for it.
-            object.__setattr__(self, "_at_start", keras.Variable(True, dtype="bool", trainable=False))
+            object.__setattr__(
+                self, "_at_start", keras.Variable(True, dtype="bool", trainable=False)
+            )
 
     @property
     def variables(self) -> list[Any]:
@@ -143,7 +147,9 @@ class Recurrent(keras.layers.RNN):
             states: A tensor for each state, `(batch, units)`.
         """
         if not self.stateful:
-            raise ValueError(f"`reset_state` needs a layer with stateful=True; {self.name!r} is not.")
+            raise ValueError(
+                f"`reset_state` needs a layer with stateful=True; {self.name!r} is not."
+            )
         if self.states is None:
             return
         variables, from_start = tree.flatten(self.states), states is None
@@ -343,7 +349,9 @@ def layer_for(cell_class: type[cells.Cell]) -> type[CellLayer]:
 
     Every argument of the cell can be read from the layer too, `layer.units` as `layer.cell.units`.
     """
-    info = next(cells.info(name) for name in cells.names() if cells.info(name).cell_class is cell_class)
+    info = next(
+        cells.info(name) for name in cells.names() if cells.info(name).cell_class is cell_class
+    )
     parameters = cell_class.parameters()
     own = list(inspect.signature(Recurrent.__init__).parameters.values())[2:]
     kinds = inspect.Parameter

@@ -46,7 +46,9 @@ def load_corpus(config: SentimentConfig) -> Corpus:
     validation, train = rest.split(config.validation_fraction, config.seed)
     for part, name in ((train, "training"), (validation, "validation"), (test, "test")):
         if not len(part):
-            raise ValueError(f"The data set {config.dataset!r} is too small: no text is left for {name}.")
+            raise ValueError(
+                f"The data set {config.dataset!r} is too small: no text is left for {name}."
+            )
     return Corpus(train, validation, test)
 
 
@@ -59,7 +61,9 @@ def _parts(config: SentimentConfig) -> dict[str, LabelledTexts]:
     if path.is_dir():
         return datasets.text_folder(path)
     if len(path.parts) > 2 or path.is_absolute():  # A TFDS name is `set` or `set/configuration`.
-        raise FileNotFoundError(f"`dataset` names neither a folder nor a data set: {config.dataset}.")
+        raise FileNotFoundError(
+            f"`dataset` names neither a folder nor a data set: {config.dataset}."
+        )
     return datasets.tfds_texts(config.dataset, config.data_dir)
 
 
@@ -88,7 +92,9 @@ class Encoded:
         """All texts once, in batches of like length."""
         return self._batches(batch_size, tf.data.Dataset.range(1), lambda _: self._numbers())
 
-    def training_batches(self, batch_size: int, seed: int, first: int, last: int) -> tf.data.Dataset:
+    def training_batches(
+        self, batch_size: int, seed: int, first: int, last: int
+    ) -> tf.data.Dataset:
         """The batches of the epochs from `first` up to `last`, each in an order of its own.
 
         The order is a function of the seed and the epoch's number, so that a run that goes on in a
@@ -115,7 +121,9 @@ class Encoded:
                 tf.data.Dataset.from_tensor_slices(order(epoch))
                 .map(lambda number: (self.ids[number], self.labels[number]))
                 .bucket_by_sequence_length(
-                    lambda ids, label: tf.size(ids), boundaries, [batch_size] * (len(boundaries) + 1)
+                    lambda ids, label: tf.size(ids),
+                    boundaries,
+                    [batch_size] * (len(boundaries) + 1),
                 )
                 .map(lambda ids, label: (at_least_one_step(ids), label))
             )

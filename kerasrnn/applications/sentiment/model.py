@@ -175,7 +175,7 @@ class SentimentClassifier(keras.Model):
 
     def build(self, input_shape: Any = None) -> None:
         """Make the weights, once. What the input is does not change them."""
-        if self.built:
+        if self.embedding.built:
             return
         self.embedding.build((None, None))
         features = self.embedding.output_dim
