@@ -13,6 +13,8 @@ import tensorflow as tf
 def separate_words(text: Any) -> Any:
     """Lower-case, drop HTML tags, and set every mark apart, so that spaces part the words.
 
+    An apostrophe within a word stays: "didn't" is a word.
+
     Bytes that are not UTF-8 become the replacement character, so that no input can stop a server.
 
     Args:
@@ -21,13 +23,16 @@ def separate_words(text: Any) -> Any:
     Example:
 
     >>> from kerasrnn.applications.text import separate_words
-    >>> separate_words("It's <br />NOT bad, no?").numpy().decode()
-    "it ' s not bad , no ?"
+    >>> separate_words("It's <br />'NOT' bad, no?").numpy().decode()
+    "it's ' not ' bad , no ?"
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
     text = tf.strings.lower(text, encoding="utf-8")
     text = tf.strings.regex_replace(text, r"<[^<>]{1,100}>", " ")
-    text = tf.strings.regex_replace(text, r"([^\pL\pN\pM\s])", r" \1 ")
+    text = tf.strings.regex_replace(text, "’", "'")
+    text = tf.strings.regex_replace(text, r"([^\pL\pN\pM\s'])", r" \1 ")
+    text = tf.strings.regex_replace(text, r"(^|\s)'+", " ' ")
+    text = tf.strings.regex_replace(text, r"'+(\s|$)", " ' ")
     return tf.strings.strip(tf.strings.regex_replace(text, r"\s+", " "))
 
 

@@ -30,8 +30,8 @@ class SentimentConfig(RunConfig):
     vocabulary_size: int = 30000
     """The number of words to know: the most frequent ones of the training set."""
     max_length: int = 400
-    """The number of words to read of each text."""
-    cell: str = "coupled_lstm"
+    """The number of words to read of each text; of a longer one the start and the end."""
+    cell: str = "gru"
     """The recurrent cell, by its registered name: see `kerasrnn cells`."""
     units: int = 64
     """The units of each recurrent layer, in each direction."""
@@ -43,9 +43,9 @@ class SentimentConfig(RunConfig):
     """The size of a word's vector."""
     reading: tuple[Literal["last", "mean", "max", "attention"], ...] = ("max", "mean")
     """How the outputs at all words become one vector; several are set side by side."""
-    word_dropout: float = 0.2
+    word_dropout: float = 0.1
     """Fraction of the words in the text that training hides."""
-    type_dropout: float = 0.3
+    type_dropout: float = 0.4
     """Fraction of the vocabulary that training hides, for a batch at a time."""
     embedding_dropout: float = 0.3
     """Fraction of the embedding's features that training drops, for a whole text at once."""
@@ -53,17 +53,18 @@ class SentimentConfig(RunConfig):
     """Fraction of the recurrent state that training drops, for a whole text at once."""
     dropout: float = 0.5
     """Fraction that training drops between the layers and before the verdict."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     """How much of each label's certainty training spreads over all labels."""
     batch_size: int = 64
     """Texts in a batch; texts of like length go together."""
     epochs: int | None = None
-    """Passes over the training set. By default 8, or as many as make 1000 updates."""
+    """Passes over the training set. By default 6, or as many as make 300 updates."""
     patience: int | None = None
     """Epochs without a better validation loss after which to stop. By default a third of `epochs`."""
     learning_rate: float = 0.002
-    """The highest learning rate of Adam; it falls to nothing along a cosine."""
-    averaging: float = 1.0
+    """The highest learning rate of Adam; it rises over the first twentieth of the training and
+    falls to nothing along a cosine."""
+    averaging: float = 0.3
     """What is measured and saved is an average of the weights over about this many epochs (an
     exponential moving average); 0 for the last weights."""
     mixed_precision: bool = False

@@ -80,10 +80,7 @@ class Encoded:
 
     def __init__(self, part: LabelledTexts, model: SentimentClassifier) -> None:
         texts = tf.data.Dataset.from_tensor_slices(list(part.texts)).batch(256)
-        numbered = texts.map(
-            lambda text: model.word_numbers(text)[:, : model.max_length],
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+        numbered = texts.map(model.ragged_ids, num_parallel_calls=tf.data.AUTOTUNE)
         self.ids = tf.concat(list(numbered), axis=0)
         self.labels = tf.one_hot(part.labels, len(part.label_names))
         self.lengths = self.ids.row_lengths().numpy()

@@ -52,7 +52,8 @@ class SentimentClassifier(keras.Model):
         embedding_dropout: Fraction of the embedding's features dropped, for a whole text at once.
         recurrent_dropout: Fraction of the recurrent state dropped, for a whole text at once.
         dropout: Fraction dropped between the layers and before the verdict.
-        max_length: The number of words that are read; of a longer text the first.
+        max_length: The number of words that are read: of a longer text the first quarter of them
+            from its start and the rest from its end, where reviewers come to their verdict.
         seed: Seed of the dropouts.
         **kwargs: `name` and `dtype`.
 
@@ -208,7 +209,13 @@ class SentimentClassifier(keras.Model):
 
     def word_ids(self, texts: Tensor) -> Tensor:
         """The numbers of the words of texts: int64 `(batch, time)`, padded with 0, time at least 1."""
-        return at_least_one_step(self.word_numbers(texts)[:, : self.max_length].to_tensor())
+        return at_least_one_step(self.ragged_ids(texts).to_tensor())
+
+    def ragged_ids(self, texts: Tensor) -> Any:
+        """The numbers of the words that are read of each text: a ragged int64 tensor."""
+        ids = self.word_numbers(texts)
+        start = self.max_length // 4
+        return tf.concat([ids[:, :start], ids[:, start:][:, start - self.max_length :]], axis=1)
 
     def classify(self, texts: Sequence[str], batch_size: int = 64) -> list[Verdict]:
         """The verdicts on texts, one for each, in their order.

@@ -56,7 +56,7 @@ def train(config: SentimentConfig) -> dict[str, Any]:
     model = build(config, vocabulary, corpus.train.label_names)
     rows = Encoded(corpus.train, model)
     updates = len(rows.batches(config.batch_size))
-    epochs = config.epochs or max(8, math.ceil(1000 / updates))
+    epochs = config.epochs or max(6, math.ceil(300 / updates))
     compile_model(model, config, updates, epochs)
     folder.start(config)
     validation = Encoded(corpus.validation, model).batches(config.batch_size)
@@ -128,9 +128,15 @@ def build(
 def compile_model(model: Any, config: SentimentConfig, updates: int, epochs: int) -> None:
     """Give the model its optimizer, loss and metric."""
     averaging = max(1.0, config.averaging * updates)
+    warmup = updates * epochs // 20
     optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(config.learning_rate, updates * epochs),
-        clipnorm=1.0,
+        keras.optimizers.schedules.CosineDecay(
+            0.0,
+            updates * epochs - warmup,
+            warmup_target=config.learning_rate,
+            warmup_steps=warmup,
+        ),
+        global_clipnorm=1.0,
         use_ema=config.averaging > 0,
         ema_momentum=1 - 1 / averaging,
     )
