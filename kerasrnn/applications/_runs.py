@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +68,9 @@ def written_whole(path: Path) -> Iterator[Path]:
             _remove(old)
         else:
             beside.replace(path)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"Could not write {path} ({error.strerror or error}); what was there is kept.",
-        ) from error
+    except (OSError, tf.errors.OpError) as error:
+        why = error.message if isinstance(error, tf.errors.OpError) else error.strerror or error
+        raise OSError(f"Could not write {path} ({why}); what was there is kept.") from error
     finally:
         _remove(beside)
 

@@ -28,7 +28,7 @@ def separate_words(text: Any) -> Any:
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
     text = tf.strings.lower(text, encoding="utf-8")
-    text = tf.strings.regex_replace(text, r"<[^<>]{1,100}>", " ")
+    text = tf.strings.regex_replace(text, r"<[/!]?[a-z][^<>]{0,100}>", " ")
     text = tf.strings.regex_replace(text, "’", "'")
     text = tf.strings.regex_replace(text, r"([^\pL\pN\pM\s'])", r" \1 ")
     text = tf.strings.regex_replace(text, r"(^|\s)'+", " ' ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,5 +97,6 @@ def read_utf8(path: Path) -> str:
 
 
 def lines_utf8(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, without their ends."""
-    yield from read_utf8(path).splitlines()
+    """The lines of a UTF-8 file, without their ends: what stands between line feeds."""
+    for line in io.StringIO(read_utf8(path), newline="\n"):
+        yield line.rstrip("\r\n")

@@ -59,8 +59,9 @@ class SequencePooling(keras.layers.Layer):
             valid = ops.logical_and(valid, ops.cast(mask, "bool")[..., None])
         if self.mode == "max":
             lowest = ops.where(valid, sequences, float("-inf"))
-            any_valid = ops.any(valid, axis=1)
-            return ops.where(any_valid, ops.max(lowest, axis=1), ops.zeros_like(lowest[:, 0]))
+            # With a least value also a batch or a sequence of length 0 has a maximum.
+            largest = ops.max(lowest, axis=1, initial=float("-inf"))
+            return ops.where(ops.any(valid, axis=1), largest, ops.zeros_like(largest))
         weights = ops.cast(valid, "float32")
         if self.mode == "attention":
             scores = ops.matmul(
@@ -68,7 +69,8 @@ class SequencePooling(keras.layers.Layer):
             )
             # In float32 and from the largest score down, so that no weight overflows.
             scores = ops.where(valid, ops.cast(scores, "float32"), -1e9)
-            weights = weights * ops.exp(scores - ops.max(scores, axis=1, keepdims=True))
+            largest = ops.max(scores, axis=1, keepdims=True, initial=-1e9)
+            weights = weights * ops.exp(scores - largest)
         weights = weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-7)
         return ops.sum(ops.cast(weights, sequences.dtype) * sequences, axis=1)
 

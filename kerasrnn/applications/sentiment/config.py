@@ -64,8 +64,8 @@ class SentimentConfig(RunConfig):
     learning_rate: float = 0.002
     """The highest learning rate of Adam; it rises over the first twentieth of the training and
     falls to nothing along a cosine."""
-    averaging: float = 0.3
-    """What is measured and saved is an average of the weights over about this many epochs (an
-    exponential moving average); 0 for the last weights."""
+    averaging: float = 0.05
+    """What is measured and saved is an average of the weights (an exponential moving one) over about
+    this part of the training; 0 for the last weights."""
     mixed_precision: bool = False
     """Compute in 16 bits where that is safe; worth it on a GPU."""

@@ -103,11 +103,24 @@ class SentimentClassifier(keras.Model):
         reading = (reading,) if isinstance(reading, str) else tuple(reading)
         if not reading or set(reading) - set(self.READINGS):
             raise ValueError(f"`reading` must name some of {self.READINGS}, got {reading!r}.")
-        if len(labels) < 2:
-            raise ValueError(f"`labels` must name at least two classes, got {list(labels)!r}.")
+        for name, words in (("labels", labels), ("vocabulary", vocabulary)):
+            if isinstance(words, str):
+                raise ValueError(f"`{name}` must be a list of words, got the one string {words!r}.")
+        if len(set(labels)) < max(2, len(labels)):
+            raise ValueError(
+                f"`labels` must name at least two classes, all different, got {list(labels)!r}."
+            )
         for name, value in (("num_layers", num_layers), ("max_length", max_length)):
-            if value < 1:
+            if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
+        for name, rate in (
+            ("word_dropout", word_dropout),
+            ("type_dropout", type_dropout),
+            ("embedding_dropout", embedding_dropout),
+            ("dropout", dropout),
+        ):
+            if not 0 <= rate < 1:
+                raise ValueError(f"`{name}` must be at least 0 and less than 1, got {rate!r}.")
         if not len(vocabulary):
             raise ValueError("`vocabulary` must hold at least one word, got none.")
         self._arguments = {

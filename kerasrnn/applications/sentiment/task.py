@@ -127,18 +127,18 @@ def build(
 
 def compile_model(model: Any, config: SentimentConfig, updates: int, epochs: int) -> None:
     """Give the model its optimizer, loss and metric."""
-    averaging = max(1.0, config.averaging * updates)
-    warmup = updates * epochs // 20
+    total = updates * epochs
+    warmup, window = total // 20, max(1.0, config.averaging * total)
     optimizer = keras.optimizers.Adam(
         keras.optimizers.schedules.CosineDecay(
             0.0,
-            updates * epochs - warmup,
+            total - warmup,
             warmup_target=config.learning_rate,
             warmup_steps=warmup,
         ),
         global_clipnorm=1.0,
         use_ema=config.averaging > 0,
-        ema_momentum=1 - 1 / averaging,
+        ema_momentum=1 - 1 / window,
     )
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
     # The loss proper, without the smoothing, is a metric beside it.
