@@ -52,7 +52,7 @@ def evaluate(
         data_dir: A TFDS folder that holds the data set already.
         json: Print one JSON object.
     """
-    scores = sentiment.evaluate(run, dataset, data_dir)
+    scores = sentiment.evaluate(run, dataset, data_dir, show_progress=not json)
     if json:
         _print_json(scores)
         return
@@ -84,6 +84,11 @@ def predict(
     """
     if texts and file:
         raise ValueError("Give either texts or `--file`, not both.")
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"An argument is not UTF-8: {text!r}.") from None
     model = sentiment.load(run)
     interactive = not texts and file is None and sys.stdin.isatty()
     source = texts or (datasets.lines_utf8(Path(file)) if file else _lines_of_stdin())

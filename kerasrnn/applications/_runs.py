@@ -9,6 +9,7 @@ import io
 import json
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -162,12 +163,16 @@ class RunFolder:
         file = self.path / "history.csv"
         if file.is_file():
             rows = csv.DictReader(io.StringIO(file.read_text("utf-8")))
-            self.history = [
-                {name: float(value) for name, value in row.items()} | {"epoch": int(row["epoch"])}
-                for row in rows
-            ]
+            try:
+                self.history = [
+                    {name: float(value) for name, value in row.items()} | {"epoch": int(row["epoch"])}
+                    for row in rows
+                ]
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(f"{file} is damaged: start the run anew by --overwrite.") from None
         # An epoch counts when its checkpoint is there too.
-        self.history = self.history[: max(self._checkpoints(), default=0)]
+        done = [epoch for epoch in self._checkpoints() if epoch <= len(self.history)]
+        self.history = self.history[: max(done, default=0)]
 
     def _checkpoints(self) -> dict[int, Path]:
         return {
@@ -203,11 +208,18 @@ class RunFolder:
 
     def load_state(self, model: Any, epoch: int) -> None:
         """Read what `save_state` wrote at the end of an epoch."""
-        model.optimizer.build(model.trainable_variables)
-        variables = _state(model)
-        with np.load(self._checkpoints()[epoch], allow_pickle=False) as arrays:
-            for number, variable in enumerate(variables):
-                variable.assign(arrays[f"arr_{number}"])
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        path = self.path / "checkpoints" / f"epoch-{epoch:04d}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                for number, variable in enumerate(_state(model)):
+                    variable.assign(arrays[f"arr_{number}"])
+        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"The checkpoint {path} cannot be read, or was made from other data ({error}). "
+                "Start the run anew by --overwrite."
+            ) from error
 
     def draw_history(self) -> None:
         """Draw `learning_curve.png`: loss and accuracy over the epochs, training and validation."""

@@ -27,9 +27,11 @@ def separate_words(text: Any) -> Any:
     "it's ' not ' bad , no ?"
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+    # Every kind of space, the non-breaking one too; and the zero byte, at which `lower` would stop.
+    text = tf.strings.regex_replace(text, r"[\pZ\x00]", " ")
     text = tf.strings.lower(text, encoding="utf-8")
     text = tf.strings.regex_replace(text, r"<[/!]?[a-z][^<>]{0,100}>", " ")
-    text = tf.strings.regex_replace(text, "’", "'")
+    text = tf.strings.regex_replace(text, "\u2019", "'")  # the typographic apostrophe
     text = tf.strings.regex_replace(text, r"([^\pL\pN\pM\s'])", r" \1 ")
     text = tf.strings.regex_replace(text, r"(^|\s)'+", " ' ")
     text = tf.strings.regex_replace(text, r"'+(\s|$)", " ' ")

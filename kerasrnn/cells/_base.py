@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import numbers
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -366,7 +367,7 @@ def _positive_integer(name: str, value: Any) -> int:
 
 
 def _fraction(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
         raise ValueError(f"`{name}` must be a fraction, at least 0 and less than 1, got {value!r}.")
     return float(value)
 

@@ -60,6 +60,8 @@ def text_table(
     """
     path = Path(path)
     rows = _rows(path)
+    if not rows:
+        raise ValueError(f"{path} is a table that holds no text at all.")
     return labelled(
         (where, _cell(where, row, text_column), _cell(where, row, label_column).strip())
         for where, row in rows
@@ -179,10 +181,16 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     rows = []
     try:
         for row in reader:
-            rows.append((f"{path}, line {reader.line_num}", row))
+            where = f"{path}, line {reader.line_num}"
+            if None in row:
+                raise ValueError(
+                    f"{where}: the row has more cells than there are columns. A text that holds "
+                    "the separator stands between quotation marks in a CSV."
+                )
+            rows.append((where, row))
     except csv.Error as error:
         raise ValueError(
-            f"{path}, line {reader.line_num}: not a well-formed table: {error}."
+            f"{path}, line {reader.reader.line_num}: not a well-formed table: {error}."
         ) from error
     return rows
 
@@ -199,13 +207,13 @@ def _cell(where: str, row: dict[str, Any], column: str) -> str:
 def _label_folders(path: Path, label_names: tuple[str, ...] | None) -> LabelledTexts:
     folders = sorted(p for p in path.iterdir() if p.is_dir() and p.name != "unsup")
     files = [(file, folder.name) for folder in folders for file in sorted(folder.glob("*.txt"))]
+    found = list(dict.fromkeys(label for _, label in files))
     if not files:
         raise FileNotFoundError(
             f"{path} holds no texts: there must be a folder for each label, with .txt files in it."
         )
-    names = _sentiment_names([folder.name for folder in folders if any(folder.glob("*.txt"))])
-    renamed = dict(zip((folder.name for folder in folders), names, strict=False))
+    names = label_names or _sentiment_names(found)
+    renamed = dict(zip(("neg", "pos"), SENTIMENTS, strict=True)) if names == SENTIMENTS else {}
     return labelled(
-        ((str(file), read_utf8(file), renamed.get(label, label)) for file, label in files),
-        label_names or names,
+        ((str(file), read_utf8(file), renamed.get(label, label)) for file, label in files), names
     )

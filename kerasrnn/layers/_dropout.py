@@ -84,8 +84,8 @@ class WordDropout(keras.layers.Layer):
         hide = ops.logical_and(hide, ops.not_equal(ids, 0))
         return ops.where(hide, ops.cast(self.unknown, ids.dtype), ids)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
+    def compute_output_spec(self, ids: Any, training: bool = False) -> Any:
+        return keras.KerasTensor(ids.shape, ids.dtype)
 
     def get_config(self) -> dict[str, Any]:
         own = ("rate", "type_rate", "vocabulary_size", "unknown", "seed")

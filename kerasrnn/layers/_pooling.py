@@ -61,18 +61,22 @@ class SequencePooling(keras.layers.Layer):
             lowest = ops.where(valid, sequences, float("-inf"))
             # With a least value also a batch or a sequence of length 0 has a maximum.
             largest = ops.max(lowest, axis=1, initial=float("-inf"))
-            return ops.where(ops.any(valid, axis=1), largest, ops.zeros_like(largest))
-        weights = ops.cast(valid, "float32")
+            zeros = ops.zeros_like(ops.sum(sequences, axis=1))
+            return ops.where(ops.any(valid, axis=1), largest, zeros)
+        # At least in float32: in 16 bits neither scores nor sums over many steps are safe.
+        wide = keras.backend.result_type(sequences.dtype, "float32")
+        weights = ops.cast(valid, wide)
         if self.mode == "attention":
             scores = ops.matmul(
                 ops.tanh(ops.matmul(sequences, self.kernel) + self.bias), self.query
             )
-            # In float32 and from the largest score down, so that no weight overflows.
-            scores = ops.where(valid, ops.cast(scores, "float32"), -1e9)
+            # From the largest score down, so that no weight overflows.
+            scores = ops.where(valid, ops.cast(scores, wide), -1e9)
             largest = ops.max(scores, axis=1, keepdims=True, initial=-1e9)
             weights = weights * ops.exp(scores - largest)
         weights = weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-7)
-        return ops.sum(ops.cast(weights, sequences.dtype) * sequences, axis=1)
+        read = ops.sum(weights * ops.cast(sequences, wide), axis=1)
+        return ops.cast(read, sequences.dtype)
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> None:
         """One vector has no steps to mask."""

@@ -344,6 +344,18 @@ class CellLayer(Recurrent):
         return cls(**config)
 
 
+class _ClassSignature:
+    """The signature of a class, not of its instances: `tf.function(layer)` asks for theirs."""
+
+    def __init__(self, signature: inspect.Signature) -> None:
+        self.signature = signature
+
+    def __get__(self, instance: Any, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        return self.signature
+
+
 def layer_for(cell_class: type[cells.Cell]) -> type[CellLayer]:
     """Make the layer class of a registered cell: its arguments are the cell's and `Recurrent`'s.
 
@@ -377,7 +389,7 @@ def layer_for(cell_class: type[cells.Cell]) -> type[CellLayer]:
     members: dict[str, Any] = {
         "__doc__": doc,
         "__module__": "kerasrnn.layers",
-        "__signature__": inspect.Signature([*parameters.values(), *own]),
+        "__signature__": _ClassSignature(inspect.Signature([*parameters.values(), *own])),
         "cell_class": cell_class,
     }
     members |= {name: property(operator.attrgetter(f"cell.{name}")) for name in parameters}

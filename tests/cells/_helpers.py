@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 import kerasrnn
 from kerasrnn import cells
@@ -117,6 +118,12 @@ def sequences(
         for _ in cell.states
     )
     return x, states
+
+
+def skip_where_keras_differs(mask: np.ndarray | None) -> None:
+    """Keras's own loop on JAX starts a masked sequence with the initial state as its output."""
+    if mask is not None and keras.backend.backend() == "jax":
+        pytest.skip("Keras's masked loop gives other outputs on JAX")
 
 
 def tensors(arrays: Any, dtype: str) -> list[Any]:

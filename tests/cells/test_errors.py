@@ -73,6 +73,12 @@ def test_dropout_must_be_a_fraction(name, argument, rate):
         cells.get(name, UNITS, **{argument: rate})
 
 
+@each_name
+def test_dropout_may_be_a_number_of_numpy(name):
+    rate = cells.get(name, UNITS, dropout=np.float32(0.25)).get_config()["dropout"]
+    assert (rate, type(rate)) == (0.25, float)
+
+
 @pytest.mark.parametrize("peepholes", [["candidate"], ["input", "cell"], "inptu"], ids=repr)
 def test_only_gates_have_peepholes(peepholes):
     unknown = [peepholes] if isinstance(peepholes, str) else peepholes[-1:]

@@ -1,7 +1,5 @@
 """`Recurrent` itself: its arguments, masks, states and lengths, with one cell or another."""
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from tests.layers._helpers import (
     BATCH,
     FEATURES,
     MASK,
+    NAMES,
     TIME,
     UNITS,
     assert_close,
@@ -41,8 +40,6 @@ CELLS = {
     "foreign": lambda **arguments: keras.layers.LSTMCell(UNITS, **arguments),
 }
 each_cell = pytest.mark.parametrize("kind", CELLS)
-# States apart: whether they are zeros, learned or given.
-FLAGS = ("go_backwards", "zero_output_for_mask")
 
 
 def recurrent(kind="lstm", **arguments):
@@ -81,10 +78,12 @@ def test_sequences_and_states_agree(kind, unroll, mask):
     assert_close(flat(final)[-1 if kind == "stack" else 0][:2], last[:2])
 
 
-@pytest.mark.parametrize("flags", itertools.product([False, True], repeat=2), ids=str)
+@pytest.mark.parametrize("zero_output_for_mask", [False, True], ids=["repeating", "zeros"])
+@pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
 @each_cell
-def test_backwards_and_unrolled_equal_the_loop_over_reversed_steps(kind, flags):
-    go_backwards, zero_output_for_mask = flags
+def test_backwards_and_unrolled_equal_the_loop_over_reversed_steps(
+    kind, go_backwards, zero_output_for_mask
+):
     arguments = {
         "return_sequences": True,
         "return_state": True,
@@ -124,20 +123,16 @@ def test_projecting_all_steps_at_once_changes_nothing(name):
 def test_masked_steps_are_as_if_they_were_not_there(kind, go_backwards):
     layer = recurrent(kind, return_sequences=True, return_state=True, go_backwards=go_backwards)
     x, start = inputs(), states(layer)
-    outputs, *final = layer(x, mask=MASK, initial_state=start)
+    outputs, *final = flat(layer(x, mask=MASK, initial_state=start))
     for row, valid in enumerate(MASK):
-        one = slice(row, row + 1)
+        one, processed = slice(row, row + 1), valid[::-1] if go_backwards else valid
         own_start = [state[one] for state in start]
         alone, *alone_final = layer(x[one][:, valid], initial_state=own_start)
-        turn = slice(None, None, -1 if go_backwards else 1)
-        assert_close(outputs[one][:, valid[turn]], alone)
-        assert_close([state[one] for state in flat(final)], alone_final)
-    repeated = np.asarray(outputs)[:, :: -1 if go_backwards else 1]
-    first = 0 if not go_backwards else -1
-    assert not repeated[~MASK][0].any() or first
+        assert_close(outputs[one][:, processed], alone)
+        assert_close([state[one] for state in final], alone_final)
     # A row without steps: zeros go out, and the states are the ones that came in.
-    assert not flat(outputs)[0][2].any()
-    assert_equal([state[2] for state in flat(final)], [state[2] for state in start])
+    assert not outputs[2].any()
+    assert_equal([state[2] for state in final], [state[2] for state in start])
 
 
 @each_cell
@@ -169,10 +164,7 @@ def test_masks_come_from_embedding_and_masking_and_go_on():
     model = keras.Model(tokens, upper(lower(embedding(tokens))))
     assert_close(model(words), by_hand)
     x = inputs() * MASK[..., None]
-    assert_close(
-        lower(keras.layers.Masking()(x)),
-        lower(x, mask=MASK),
-    )
+    assert_close(lower(keras.layers.Masking()(x)), lower(x, mask=MASK))
     assert lower.compute_mask(None, MASK) is MASK
     assert upper.compute_mask(None, MASK) == [None, None, None]
 
@@ -228,7 +220,8 @@ def test_no_steps_leave_the_states_as_they_were(kind):
         assert outputs.shape == (BATCH, 0, UNITS)
         assert_equal(final, start)
     assert not np.any(again(layer)(nothing, initial_state=start))
-    assert again(layer)(inputs(0, TIME, FEATURES)).shape == (0, UNITS)
+    if kind != "foreign":  # Keras's cells cannot add a bias to an empty batch.
+        assert again(layer)(inputs(0, TIME, FEATURES)).shape == (0, UNITS)
 
 
 # States from batch to batch.
@@ -240,17 +233,15 @@ def test_a_sequence_may_be_cut_in_batches(kind, initial_state):
     whole = recurrent(kind, return_sequences=True, initial_state=initial_state)
     stateful = again(whole, return_sequences=True, initial_state=initial_state, stateful=True)
     stateful.set_weights(whole.get_weights())
-    expected = np.asarray(whole(inputs(), mask=MASK))
-    expected_rows = np.asarray(whole(inputs()))
-    for _ in range(2):
-        first, second = stateful(inputs()[:, :2]), stateful(inputs()[:, 2:])
-        assert_close(np.concatenate([first, second], axis=1), expected_rows)
-        stateful.reset_state()
-        # With a mask the first part is masked, so nothing was read and nothing changed.
-        stateful(inputs()[:, :2], mask=np.zeros((BATCH, 2), bool))
-        masked = stateful(inputs()[:, 2:], mask=MASK[:, 2:])
-        rows = slice(0, 1)  # The row whose first two steps are masked.
-        assert_close(masked[rows], expected[rows, 2:])
+    x = inputs()
+    for mask in (None, MASK):
+        # Where it begins with masked steps a part cannot repeat the output of the part before it.
+        whole.zero_output_for_mask = stateful.zero_output_for_mask = True
+        parts = [slice(0, 2), slice(2, 3), slice(3, TIME)]
+        outputs = [
+            stateful(x[:, part], mask=None if mask is None else mask[:, part]) for part in parts
+        ]
+        assert_close(np.concatenate(outputs, axis=1), whole(x, mask=mask))
         stateful.reset_state()
 
 
@@ -295,7 +286,8 @@ def test_fit_takes_stateful_batches_of_any_size_and_length():
     data = tf.data.Dataset.from_generator(
         lambda: ((x, np.zeros((len(x), UNITS))) for x in parts), output_signature=signature
     )
-    losses = [model.fit(data, verbose=0).history["loss"][0] for _ in range(2)]
+    data = data.apply(tf.data.experimental.assert_cardinality(len(parts)))
+    losses = [model.fit(data, shuffle=False, verbose=0).history["loss"][0] for _ in range(2)]
     assert np.isfinite(losses).all()
     layer.reset_state()
     expected = [model(x) for x in parts]
@@ -351,7 +343,7 @@ def test_states_are_no_weights():
 # Learned initial states.
 
 
-@each_cell
+@pytest.mark.parametrize("kind", ["lstm", "stack"])
 def test_learned_initial_states_learn(kind):
     layer = Recurrent(CELLS[kind](), initial_state="learned")
     model = keras.Sequential([keras.Input((None, FEATURES)), layer, keras.layers.Dense(1)])
@@ -379,10 +371,8 @@ def test_learned_initial_states_are_those_that_are_given(kind):
     assert all(np.ptp(state) > 0 for state in start)
     expected = again(layer, return_state=True)(inputs(), initial_state=start)
     assert_close(layer(inputs()), expected)
-    assert_close(
-        layer(inputs(), mask=np.zeros_like(MASK))[1:],
-        keras.tree.pack_sequence_as(expected[1:], start),
-    )
+    _, *untouched = flat(layer(inputs(), mask=np.zeros_like(MASK)))
+    assert_equal(untouched, start)
 
 
 def test_learned_initial_states_are_saved(tmp_path):
@@ -399,7 +389,7 @@ def test_learned_initial_states_are_saved(tmp_path):
 # Dropout.
 
 
-@each_cell
+@pytest.mark.parametrize("kind", ["gru", "stack", "foreign"])
 def test_dropout_in_training_only(kind):
     layer = Recurrent(CELLS[kind](dropout=0.5, recurrent_dropout=0.5))
     model = keras.Sequential([keras.Input((TIME, FEATURES)), layer, keras.layers.Dense(1)])
@@ -417,7 +407,7 @@ def test_dropout_in_training_only(kind):
 
 @pytest.mark.parametrize("rates", [(0.5, 0.0), (0.0, 0.5)], ids=["dropout", "recurrent"])
 def test_the_same_is_dropped_at_every_step_and_something_else_in_every_batch(rates):
-    """With the identity for all weights the outputs tell what was dropped."""
+    # With the identity for all weights the outputs tell what was dropped.
     rate, recurrent_rate = rates
     own = cells.SimpleRNNCell(
         UNITS, None, use_bias=False, dropout=rate, recurrent_dropout=recurrent_rate
@@ -470,7 +460,7 @@ def test_a_list_of_one_cell_is_that_cell(mask):
 
 
 def test_a_stack_of_all_cells():
-    stack = [cells.get(name, 2 + number) for number, name in enumerate(cells.names())]
+    stack = [cells.get(name, 2 + number) for number, name in enumerate(NAMES)]
     layer = kerasrnn.layers.Recurrent(stack, return_state=True)
     output, *final = layer(inputs(), mask=MASK)
     assert [len(keras.tree.flatten(state)) for state in final] == [len(c.states) for c in stack]

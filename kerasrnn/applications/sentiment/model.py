@@ -147,19 +147,25 @@ class SentimentClassifier(keras.Model):
         seeds = iter(np.random.SeedSequence(seed).generate_state(num_layers * 3 + 4).tolist())
         words = len(vocabulary) + 2  # padding and the unknown word
         self.word_numbers = word_numbers(vocabulary)
+        dtype = self.dtype_policy
         self.word_dropout = WordDropout(word_dropout, type_dropout, words, seed=next(seeds))
         self.embedding = keras.layers.Embedding(
             words,
             embedding_dim,
             embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds)),
+            dtype=dtype,
         )
-        self.embedding_dropout = keras.layers.SpatialDropout1D(embedding_dropout, seed=next(seeds))
+        self.embedding_dropout = keras.layers.SpatialDropout1D(
+            embedding_dropout, seed=next(seeds), dtype=dtype
+        )
         self.recurrent = [
             self._recurrent_layer(cell, units, bidirectional, recurrent_dropout, seed=next(seeds))
             for _ in range(num_layers)
         ]
-        self.between = [keras.layers.Dropout(dropout, seed=next(seeds)) for _ in range(num_layers)]
-        self.pooling = [SequencePooling(mode) for mode in reading if mode != "last"]
+        self.between = [
+            keras.layers.Dropout(dropout, seed=next(seeds), dtype=dtype) for _ in range(num_layers)
+        ]
+        self.pooling = [SequencePooling(mode, dtype=dtype) for mode in reading if mode != "last"]
         # In float32 also under mixed precision: a probability near 1 needs the digits.
         self.verdict = keras.layers.Dense(
             len(labels),
@@ -172,9 +178,8 @@ class SentimentClassifier(keras.Model):
         # its exports, and it has no word for strings: so the first call is one with numbers.
         self(tf.zeros((1, 1), tf.int64))
 
-    @staticmethod
     def _recurrent_layer(
-        cell: str, units: int, bidirectional: bool, recurrent_dropout: float, seed: int
+        self, cell: str, units: int, bidirectional: bool, recurrent_dropout: float, seed: int
     ) -> Any:
         one = cells.get(
             cell,
@@ -183,9 +188,16 @@ class SentimentClassifier(keras.Model):
             seed=seed,
             kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
             recurrent_initializer=keras.initializers.Orthogonal(seed=seed),
+            dtype=self.dtype_policy,
         )
-        layer = Recurrent(one, return_sequences=True, return_state=True, zero_output_for_mask=True)
-        return keras.layers.Bidirectional(layer) if bidirectional else layer
+        layer = Recurrent(
+            one,
+            return_sequences=True,
+            return_state=True,
+            zero_output_for_mask=True,
+            dtype=self.dtype_policy,
+        )
+        return keras.layers.Bidirectional(layer, dtype=self.dtype_policy) if bidirectional else layer
 
     def build(self, input_shape: Any = None) -> None:
         """Make the weights, once. What the input is does not change them."""

@@ -48,9 +48,8 @@ def train(config: SentimentConfig) -> dict[str, Any]:
     """
     folder = RunFolder(config.out)
     config = folder.check(config)
+    _check(config)
     keras.utils.set_random_seed(config.seed)
-    if config.mixed_precision:
-        keras.config.set_dtype_policy("mixed_float16")
     corpus = load_corpus(config)
     vocabulary = learn_vocabulary(corpus.train.texts, config.vocabulary_size)
     model = build(config, vocabulary, corpus.train.label_names)
@@ -102,6 +101,22 @@ def train(config: SentimentConfig) -> dict[str, Any]:
     return metrics
 
 
+def _check(config: SentimentConfig) -> None:
+    """Refuse the numbers that nothing further on refuses by name."""
+    for name in ("vocabulary_size", "batch_size", "epochs", "patience"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value!r}.")
+    for name in ("learning_rate", "averaging"):
+        value = getattr(config, name)
+        if not 0 <= value < math.inf:
+            raise ValueError(f"`{name}` must not be negative, got {value!r}.")
+    if not 0 <= config.label_smoothing < 1:
+        raise ValueError(
+            f"`label_smoothing` must be at least 0 and less than 1, got {config.label_smoothing!r}."
+        )
+
+
 def build(
     config: SentimentConfig, vocabulary: Sequence[str], labels: Sequence[str]
 ) -> SentimentClassifier:
@@ -122,6 +137,7 @@ def build(
         dropout=config.dropout,
         max_length=config.max_length,
         seed=config.seed,
+        dtype="mixed_float16" if config.mixed_precision else None,
     )
 
 
@@ -187,9 +203,18 @@ def load(run: str | Path) -> SentimentClassifier:
 
 
 def evaluate(
-    run: str | Path, dataset: str | None = None, data_dir: str | None = None
+    run: str | Path,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    show_progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a trained model on the test part of a data set, by default its own.
+
+    Args:
+        run: The folder of a training run, or a `.keras` file.
+        dataset: What to measure on, as in training. By default the run's own data set.
+        data_dir: A TFDS folder that holds the data set already.
+        show_progress: Whether to print a progress bar to standard output.
 
     Returns:
         `accuracy`, `loss`, `texts` and the `confusion` table: for each true label, how many texts
@@ -211,7 +236,7 @@ def evaluate(
     numbers = np.array([model.labels.index(name) for name in test.label_names], np.int32)
     test = dataclasses.replace(test, labels=numbers[test.labels], label_names=model.labels)
     batches = Encoded(test, model).batches(config.batch_size)
-    probabilities = model.predict(batches)
+    probabilities = model.predict(batches, verbose="auto" if show_progress else 0)
     true = np.concatenate([labels for _, labels in batches.as_numpy_iterator()]).argmax(-1)
     table = np.zeros((len(model.labels),) * 2, int)
     np.add.at(table, (true, probabilities.argmax(-1)), 1)
@@ -241,6 +266,10 @@ def export(run: str | Path, out: str | Path, overwrite: bool = False) -> None:
     out = Path(out)
     if out.exists() and not overwrite:
         raise FileExistsError(f"`out` is there already: {out}. Replace it by --overwrite.")
+    if out.exists() and not (out / "saved_model.pb").is_file():
+        raise FileExistsError(
+            f"`out` is there already and is no SavedModel: {out}. --overwrite does not delete that."
+        )
     model = load(run)
     with written_whole(out) as beside:
         model.export(str(beside))

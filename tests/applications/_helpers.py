@@ -1,0 +1,101 @@
+"""What the tests of training and of the command line share: a small corpus, small settings."""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+
+# Every setting that the result depends on, so that the defaults may change; and each kind of
+# dropout, as each has a random state that a run must go on with.
+SETTINGS: dict[str, Any] = {
+    "seed": 3,
+    "test_fraction": 0.25,
+    "validation_fraction": 0.25,
+    "vocabulary_size": 50,
+    "max_length": 20,
+    "cell": "gru",
+    "units": 4,
+    "num_layers": 1,
+    "embedding_dim": 4,
+    "reading": ("last", "mean"),
+    "word_dropout": 0.1,
+    "type_dropout": 0.1,
+    "embedding_dropout": 0.1,
+    "recurrent_dropout": 0.1,
+    "dropout": 0.1,
+    "label_smoothing": 0.05,
+    "batch_size": 16,
+    "epochs": 5,
+    "patience": 5,
+    "learning_rate": 0.02,
+    "averaging": 0.3,
+}
+
+
+def write_texts(path: Path, count: int = 120) -> Path:
+    """A CSV of texts with a rule: "great" is good and "dull" is bad."""
+    random = np.random.default_rng(1)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for number in range(count):
+            words = [*random.choice(["the", "film", "was,", "a", "É"], random.integers(1, 12))]
+            words.insert(random.integers(len(words) + 1), ["dull", "great"][number % 2])
+            writer.writerow([" ".join(words), ["bad", "good"][number % 2]])
+    return path
+
+
+def flags(**settings: Any) -> list[str]:
+    """The settings as the command line takes them."""
+    words = []
+    for name, value in settings.items():
+        values = value if isinstance(value, tuple) else () if value is True else (value,)
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return words
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "kerasrnn_cli", *map(str, words)]
+
+
+def environment() -> dict[str, str]:
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"}
+
+
+def start(folder: Path, *words: object) -> subprocess.Popen:
+    """Run the command line in a process of its own, with nothing of this one."""
+    return subprocess.Popen(
+        command(*words),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen, seconds: float = 300) -> None:
+    """Until the process has written a file."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, f"the process ended: {process.communicate()[1]}"
+        assert time.monotonic() < end, f"no {path} after {seconds} s"
+        time.sleep(0.001)
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    """The rows of `history.csv`, but for the seconds."""
+    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
+        return [
+            {name: value for name, value in row.items() if name != "seconds"}
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,105 @@
+"""From raw text to words and their numbers."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasrnn.applications.text import (
+    at_least_one_step,
+    learn_vocabulary,
+    separate_words,
+    word_numbers,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("A great film", "a great film"),
+        # Marks stand apart, each on its own, and so do signs of all kinds.
+        ("Good, bad... (or not?)", "good , bad . . . ( or not ? )"),
+        ("well-made_80% £5", "well - made _ 80 % £ 5"),
+        ("great🙂film 👍🏽", "great 🙂 film 👍 🏽"),
+        # The apostrophe within a word stays, whichever sign is used for it.
+        ("Didn't, it's 'fine' o'clock", "didn't , it's ' fine ' o'clock"),
+        ("didn\u2019t", "didn't"),
+        ("''quoted''", "' quoted '"),
+        # HTML's tags go; what is none stays.
+        ("one<br /><BR>two<p class='x'>three</p>", "one two three"),
+        ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+        ("I <3 this -> you", "i < 3 this - > you"),
+        # Space of any kind, and any number of it.
+        ("  a \t b\r\n\nc  ", "a b c"),
+        ("a\u00a0b\u2003c\u3000d\u2028e", "a b c d e"),
+        ("", ""),
+        (" \n\t", ""),
+        ("<br />", ""),
+        # Lower case as Unicode has it: one letter can become two, and some have no other case.
+        ("İstanbul", "i\u0307stanbul"),
+        ("STRASSE Straße", "strasse straße"),
+        ("ÀÉÎÕÜ ŒUVRE", "àéîõü œuvre"),
+        ("ДОБРЫЙ ΚΑΛΌΣ", "добрый καλός"),
+        ("最高の映画。", "最高の映画 。"),
+        # An accent that is a sign of its own belongs to its letter.
+        ("cafe\u0301!", "cafe\u0301 !"),
+        # A zero byte, at which C would stop reading.
+        ("great\x00film", "great film"),
+    ],
+)
+def test_words_are_set_apart(text, words):
+    assert separate_words(tf.constant(text)).numpy().decode() == words
+
+
+@pytest.mark.parametrize("text", [b"caf\xe9 bad", b"\xff\xfe", b"\xf0\x9f\x99", b"\xed\xa0\x80 x"])
+def test_bytes_that_are_not_utf8_stop_nothing(text):
+    words = separate_words(tf.constant(text)).numpy().decode("utf-8")
+    assert "\ufffd" in words
+
+
+def test_what_is_set_apart_stays_as_it_is():
+    texts = tf.constant(["It's <b>NOT</b> 'bad', no?", "a... b", "I <3 <i>it</i>"])
+    once = separate_words(texts)
+    # A second time the bracket of a heart might look like a tag's; it does not.
+    np.testing.assert_array_equal(separate_words(once).numpy(), once.numpy())
+
+
+def test_any_shape():
+    assert separate_words(tf.constant([["A", "B"], ["C!", ""]])).numpy().tolist() == [
+        [b"a", b"b"],
+        [b"c !", b""],
+    ]
+    assert separate_words(tf.constant([], tf.string)).shape == (0,)
+
+
+def test_the_vocabulary_holds_the_most_frequent_words_first():
+    texts = ["the the the film", "the film was", "film? <br /> Film!"]
+    words = learn_vocabulary(texts, 10)
+    assert words[:2] == ["film", "the"] or words[:2] == ["the", "film"]
+    assert sorted(words) == ["!", "?", "film", "the", "was"]
+    assert learn_vocabulary(texts, 2) == words[:2]
+    assert learn_vocabulary(["b", "a a a", "b c"], 2) == ["a", "b"]
+
+
+def test_the_vocabulary_does_not_depend_on_the_order_of_the_texts():
+    """Nor do ties among words of the same count."""
+    texts = [f"w{number % 50} w{number % 7} x" for number in range(600)]
+    words = learn_vocabulary(texts, 30)
+    assert len(words) == len(set(words)) == 30
+    assert words == learn_vocabulary(texts, 30)
+    assert words == learn_vocabulary(texts[::-1], 30)
+
+
+def test_word_numbers():
+    layer = word_numbers(["great", "film"])
+    ids = layer(tf.constant(["A great FILM!", "", "film"]))
+    assert isinstance(ids, tf.RaggedTensor) and ids.dtype == tf.int64
+    # 0 is padding, 1 every word that is not in the vocabulary, 2 the first that is.
+    assert ids.to_list() == [[1, 2, 3, 1], [], [3]]
+
+
+def test_at_least_one_step():
+    np.testing.assert_array_equal(at_least_one_step(tf.zeros((3, 0), tf.int64)), np.zeros((3, 1)))
+    for shape in ((2, 1), (2, 3), (0, 3)):
+        ids = tf.ones(shape, tf.int64)
+        np.testing.assert_array_equal(at_least_one_step(ids), ids)
+    assert at_least_one_step(tf.zeros((0, 0), tf.int64)).shape == (0, 1)

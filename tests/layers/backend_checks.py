@@ -1,0 +1,168 @@
+"""What holds on every backend. `test_backends.py` runs this file once for each.
+
+By hand: `KERAS_BACKEND=jax pytest -n 0 tests/layers/backend_checks.py`.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from kerasrnn import cells, layers
+from tests.cells.references import run
+from tests.layers._helpers import (
+    BATCH,
+    FEATURES,
+    MASK,
+    TIME,
+    UNITS,
+    assert_close,
+    assert_equal,
+    each_layer,
+    flat,
+    inputs,
+    layer,
+    randomise,
+    states,
+)
+
+# Float32 against a float64 reference, over a few steps.
+REFERENCE_ATOL = 1e-5
+BACKEND = keras.backend.backend()
+# With a mask and initial states, which is where the backends differ.
+WAYS = [
+    {},
+    {"go_backwards": True},
+    {"go_backwards": True, "zero_output_for_mask": True},
+    {"go_backwards": True, "zero_output_for_mask": True, "unroll": True},
+]
+
+
+def test_the_backend_is_the_one_that_was_asked_for():
+    assert os.environ.get("KERAS_BACKEND", BACKEND) == BACKEND
+
+
+def test_importing_the_package_loads_no_other_framework():
+    script = (
+        "import keras, sys; was = set(sys.modules); import kerasrnn; print(*set(sys.modules) - was)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not {"tensorflow", "torch", "jax"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("flags", WAYS, ids=str)
+@each_layer
+def test_values_equal_the_reference(name, flags):
+    step = importlib.import_module(f"tests.cells.references.{name}").step
+    own = layer(name, return_sequences=True, return_state=True, **flags)
+    own.build((BATCH, TIME, FEATURES))
+    randomise(own)
+    weights = {weight.name: flat(weight.value)[0].astype("float64") for weight in own.weights}
+    x, start = inputs(), states(own)
+    flags = {flag: value for flag, value in flags.items() if flag != "unroll"}
+    initial = tuple(state.astype("float64") for state in start)
+    outputs, final, _ = run(step, x.astype("float64"), initial, weights, MASK, **flags)
+    given = own(x, mask=MASK, initial_state=start)
+    assert_close(given, (outputs, *final), REFERENCE_ATOL)
+    if not flags:
+        outputs, final, _ = run(step, x.astype("float64"), initial, weights)
+        assert_close(own(x, initial_state=start), (outputs, *final), REFERENCE_ATOL)
+
+
+@each_layer
+def test_training_lowers_the_loss_and_the_model_loads_to_the_last_bit(name, tmp_path):
+    x = inputs(16, TIME, FEATURES)
+    y = np.cumsum(x, axis=1)[..., :1]
+    own = layer(name, 8, return_sequences=True, initial_state="learned")
+    model = keras.Sequential(
+        [keras.Input((TIME, FEATURES)), keras.layers.Masking(), own, keras.layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.Adam(0.05), "mse", jit_compile=BACKEND != "torch")
+    losses = model.fit(x, y, batch_size=8, epochs=6, shuffle=False, verbose=0).history["loss"]
+    assert losses[-1] < 0.8 * losses[0], losses
+    assert all(np.any(state) for state in flat(own.learned_states))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_equal(loaded.predict_on_batch(x), model.predict_on_batch(x))
+
+
+def stack(**arguments):
+    return [cells.LSTMCell(3, **arguments), cells.GRUCell(UNITS, **arguments)]
+
+
+@pytest.mark.parametrize("initial_state", ["zeros", "learned"])
+def test_stateful_batches_continue(initial_state):
+    arguments = {"initial_state": initial_state, "return_sequences": True}
+    whole = keras.Sequential(
+        [keras.Input((None, FEATURES)), layers.Recurrent(stack(), **arguments)]
+    )
+    own = layers.Recurrent(stack(), stateful=True, **arguments)
+    model = keras.Sequential([keras.Input(batch_shape=(BATCH, None, FEATURES)), own])
+    randomise(whole)
+    model.set_weights(whole.get_weights())
+    x, expected = inputs(), whole.predict_on_batch(inputs())
+    parts = [model.predict_on_batch(part) for part in (x[:, :2], x[:, 2:])]
+    assert_close(np.concatenate(parts, axis=1), expected)
+    own.reset_state()
+    model.predict_on_batch(x[:, :2])
+    assert_close(model.predict_on_batch(x[:2, 2:]), expected[:2, 2:])
+    own.reset_state()
+    before = model.get_weights()
+    x = inputs(2 * BATCH + 1, TIME, FEATURES)  # The last batch is a smaller one.
+    model.compile("sgd", "mse")
+    model.fit(x, x @ np.ones((FEATURES, UNITS)), batch_size=BATCH, shuffle=False, verbose=0)
+    for weight, old in zip(model.get_weights(), before, strict=True):
+        assert np.any(weight != old)
+    assert all(np.any(state) for state in flat([state.value for state in own.states[0]]))
+
+
+@pytest.mark.parametrize("kind", ["own", "foreign", "stack"])
+def test_dropout(kind):
+    rates = {"dropout": 0.5, "recurrent_dropout": 0.5}
+    cell = {
+        "own": lambda: cells.GRUCell(UNITS, **rates),
+        "foreign": lambda: keras.layers.LSTMCell(UNITS, **rates),
+        "stack": lambda: stack(**rates),
+    }[kind]()
+    layer = layers.Recurrent(cell)
+    model = keras.Sequential([keras.Input((TIME, FEATURES)), layer, keras.layers.Dense(1)])
+    x = inputs()
+    quiet = flat(model(x))
+    assert np.any(flat(model(x, training=True))[0] != flat(model(x, training=True))[0])
+    assert_equal(model(x), quiet)
+    model.compile("sgd", "mse")
+    model.fit(x, x[:, 0, :1], epochs=2, verbose=0)
+    assert_equal(model.predict_on_batch(x), model.predict_on_batch(x))
+
+
+def test_no_steps_and_no_sequences():
+    own = layers.LSTM(UNITS, return_sequences=True, return_state=True)
+    own.build((None, None, FEATURES))
+    start = states(own)
+    outputs, *final = own(inputs(BATCH, 0, FEATURES), initial_state=start)
+    assert tuple(outputs.shape) == (BATCH, 0, UNITS)
+    assert_equal(final, start)
+    assert tuple(own(inputs(0, TIME, FEATURES))[0].shape) == (0, TIME, UNITS)
+
+
+def test_a_keras_cell_with_a_mask_and_an_initial_state():
+    """JAX's loop in Keras lets the initial state out; `Recurrent` gives zeros there too."""
+    own = layers.Recurrent(keras.layers.LSTMCell(UNITS), return_sequences=True)
+    (outputs,) = flat(own(inputs(), mask=MASK, initial_state=states(own)))
+    assert not outputs[0, :2].any()
+    assert not outputs[2].any()
+    assert outputs[MASK].all()
+
+
+@each_layer
+def test_mixed_precision(name):
+    own = layer(name, dtype="mixed_float16", return_state=True)
+    outputs = own(inputs(), mask=MASK)
+    assert {keras.backend.standardize_dtype(output.dtype) for output in outputs} == {"float16"}
+    assert all(np.isfinite(output).all() for output in flat(outputs))
