@@ -1,6 +1,6 @@
 """Train the sentiment model on IMDB, over several seeds, and print the mean score.
 
-    python applications/imdb_sentiment/run.py --seeds 0 1 2 --out runs/imdb
+python applications/imdb_sentiment/run.py --seeds 0 1 2 --out runs/imdb
 """
 
 from __future__ import annotations

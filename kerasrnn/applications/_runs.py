@@ -165,7 +165,8 @@ class RunFolder:
             rows = csv.DictReader(io.StringIO(file.read_text("utf-8")))
             try:
                 self.history = [
-                    {name: float(value) for name, value in row.items()} | {"epoch": int(row["epoch"])}
+                    {name: float(value) for name, value in row.items()}
+                    | {"epoch": int(row["epoch"])}
                     for row in rows
                 ]
             except (KeyError, TypeError, ValueError):
@@ -199,9 +200,11 @@ class RunFolder:
 
     def save_state(self, model: Any, epoch: int, keep: set[int]) -> None:
         """Write all that training goes on from, and drop the checkpoints that nobody needs."""
-        checkpoint = self.path / "checkpoints" / f"epoch-{epoch:04d}.npz"
-        with written_whole(checkpoint) as beside, beside.open("wb") as file:
-            np.savez(file, *[keras.ops.convert_to_numpy(v) for v in _state(model)])
+        # Packed in memory: NumPy's archive complains on its own when a file cannot be written.
+        packed = io.BytesIO()
+        np.savez(packed, *[keras.ops.convert_to_numpy(v) for v in _state(model)])
+        with written_whole(self.path / "checkpoints" / f"epoch-{epoch:04d}.npz") as beside:
+            beside.write_bytes(packed.getbuffer())
         for number, path in self._checkpoints().items():
             if number not in keep | {epoch}:
                 path.unlink()

@@ -180,15 +180,18 @@ class Recurrent(keras.layers.RNN):
         states = self._starting_states(sequences, initial_state)
         if time == 0:
             return self._result(*self._no_steps(sequences, states))
+        self._maybe_reset_dropout_masks(self.cell)  # What a call of the bare cell left behind.
         try:
             if training or not isinstance(self.cell, cells.Cell):
                 # Only the shape of a step matters here, and there might be no step 0 to read.
                 batch, _, *features = ops.shape(sequences)
-                one_step = ops.zeros((batch, *features), dtype=sequences.dtype)
+                one_step = ops.zeros((batch, *features), dtype=self.cell.compute_dtype)
                 self._maybe_config_dropout_masks(self.cell, one_step, states)
             last_output, outputs, final = self.inner_loop(sequences, states, mask, training)
         finally:
             self._maybe_reset_dropout_masks(self.cell)
+            if isinstance(self.cell, cells.Cell):
+                self.cell.set_training(False)
         if self.stateful:
             self._store_states(final)
         return self._result(last_output, outputs, final)
@@ -197,7 +200,8 @@ class Recurrent(keras.layers.RNN):
         self, sequences: Tensor, initial_state: list[Any], mask: Any, training: bool = False
     ) -> tuple[Tensor, Tensor, Any]:
         cell = self.cell
-        if isinstance(cell, cells.Cell):
+        # A cell of another precision than the layer's has to be called for Keras to cast for it.
+        if isinstance(cell, cells.Cell) and cell.dtype_policy.name == self.dtype_policy.name:
             cell.set_training(training)
             sequences = cell.project(sequences)
 

@@ -76,7 +76,7 @@ def start(folder: Path, *words: object) -> subprocess.Popen:
         command(*words),
         cwd=folder,
         env=environment(),
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",

@@ -416,7 +416,7 @@ def test_keras_other_formats_of_export_are_kerass(tmp_path):
         ({"num_layers": 1.5}, "`num_layers` must be a positive integer, got 1.5"),
         ({"max_length": -1}, "`max_length` must be a positive integer, got -1"),
         ({"max_length": 2.5}, "`max_length` must be a positive integer, got 2.5"),
-        ({"embedding_dim": 0}, "must be a positive integer.*0"),
+        ({"embedding_dim": 0}, "`embedding_dim` must be a positive integer, got 0"),
         ({"reading": "first"}, r"`reading` must name some of .*'last'.*got \('first',\)"),
         ({"reading": ()}, r"`reading` must name some of .*got \(\)"),
         ({"word_dropout": 1.0}, "`word_dropout` must be at least 0 and less than 1, got 1.0"),

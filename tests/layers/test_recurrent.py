@@ -1,5 +1,7 @@
 """`Recurrent` itself: its arguments, masks, states and lengths, with one cell or another."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -296,6 +298,15 @@ def test_fit_takes_stateful_batches_of_any_size_and_length():
     assert_close(predicted, np.concatenate(expected))
 
 
+def test_an_exported_stateful_model_goes_on(tmp_path):
+    layer = recurrent(stateful=True, initial_state="learned")
+    model = keras.Sequential([keras.Input(batch_shape=(BATCH, None, FEATURES)), layer])
+    model.export(str(tmp_path / "exported"), verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    for part in (inputs()[:, :2], inputs()[:, 2:]):
+        assert_close(loaded.serve(part), model(part))
+
+
 def test_reset_state_takes_states():
     layer = recurrent(stateful=True)
     start = states(layer)
@@ -362,6 +373,22 @@ def test_learned_initial_states_learn(kind):
     model.compile(keras.optimizers.Adam(0.1), "mse")
     losses = model.fit(nothing, wanted, epochs=30, verbose=0).history["loss"]
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_learned_initial_states_learn_where_a_sequence_starts():
+    layer = recurrent(initial_state="learned", stateful=True)
+
+    def learns():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(inputs()) ** 2)
+        weights = [state.value for state in layer.learned_states]
+        return bool(np.any(tape.gradient(loss, weights, unconnected_gradients="zero")))
+
+    assert [learns(), learns()] == [True, False]
+    layer.reset_state()
+    assert [learns(), learns()] == [True, False]
+    layer.reset_state(states(layer))
+    assert not learns()
 
 
 @each_cell
@@ -450,6 +477,19 @@ def test_a_cell_without_training_or_dropout_of_its_own():
     assert_close(again(inputs()), np.cumsum(inputs(), axis=1), 1e-5)
 
 
+@pytest.mark.parametrize(
+    "policies", itertools.permutations(["float32", "mixed_float16", "float64"], 2)
+)
+def test_a_cell_of_another_precision_than_the_layer(policies):
+    policy, cell_policy = policies
+    own = cells.LSTMCell(UNITS, dtype=cell_policy, dropout=0.5, recurrent_dropout=0.5)
+    layer = Recurrent(own, dtype=policy)
+    assert_equal(layer(inputs()), keras.layers.RNN(own, dtype=policy)(inputs()))
+    for training in (False, True):
+        outputs = layer(inputs(), training=training)
+        assert outputs.dtype == keras.DTypePolicy(policy).compute_dtype
+
+
 @pytest.mark.parametrize("mask", [None, MASK], ids=["", "masked"])
 def test_a_list_of_one_cell_is_that_cell(mask):
     own = cells.LSTMCell(UNITS)
@@ -471,3 +511,14 @@ def test_gru_and_lstm_are_layers_of_their_own():
     assert type(LSTM(3).cell) is cells.LSTMCell
     assert type(GRU(3).cell) is cells.GRUCell
     assert isinstance(LSTM(3), Recurrent)
+
+
+def test_a_call_of_the_bare_cell_leaves_no_mask_for_the_layer():
+    one = cells.LSTMCell(4, dropout=0.5, recurrent_dropout=0.5, seed=1)
+    own = kerasrnn.layers.Recurrent(one)
+    own(inputs(2, 7, 5), training=True)
+    # The mask of two sequences would not fit three.
+    one(inputs(2, 7, 5)[:, 0], [np.zeros((2, 4), "float32")] * 2, training=True)
+    own(inputs(3, 7, 5), training=True)
+    # And the cell is out of training again: the same twice.
+    assert_equal(one.project(inputs(3, 7, 5)), one.project(inputs(3, 7, 5)))

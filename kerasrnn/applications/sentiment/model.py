@@ -110,7 +110,11 @@ class SentimentClassifier(keras.Model):
             raise ValueError(
                 f"`labels` must name at least two classes, all different, got {list(labels)!r}."
             )
-        for name, value in (("num_layers", num_layers), ("max_length", max_length)):
+        for name, value in (
+            ("num_layers", num_layers),
+            ("embedding_dim", embedding_dim),
+            ("max_length", max_length),
+        ):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
         for name, rate in (
@@ -197,7 +201,9 @@ class SentimentClassifier(keras.Model):
             zero_output_for_mask=True,
             dtype=self.dtype_policy,
         )
-        return keras.layers.Bidirectional(layer, dtype=self.dtype_policy) if bidirectional else layer
+        return (
+            keras.layers.Bidirectional(layer, dtype=self.dtype_policy) if bidirectional else layer
+        )
 
     def build(self, input_shape: Any = None) -> None:
         """Make the weights, once. What the input is does not change them."""

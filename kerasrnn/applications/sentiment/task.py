@@ -78,6 +78,7 @@ def train(config: SentimentConfig) -> dict[str, Any]:
             initial_epoch=first,
             epochs=epochs,
             steps_per_epoch=updates,
+            shuffle=False,  # they are shuffled
             callbacks=[*callbacks(folder, config), recorder],
         )
     best = folder.best_epoch(MONITOR)
