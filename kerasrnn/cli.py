@@ -127,7 +127,7 @@ def list_cells(*, features: int = 128, units: int = 128, markdown: bool = False)
 def cells_table(features: int, units: int, markdown: bool = False) -> str:
     """The table of all registered cells, as text."""
     header = ("name", "layer", "gates", "states", "parameters", "paper")
-    rows = [header]
+    rows: list[tuple[str, ...]] = [header]
     for name in cells.names():
         info = cells.info(name)
         cell = info.cell_class(units)

@@ -25,8 +25,9 @@ class SentimentConfig(RunConfig):
     """The column of the labels in a .csv or .tsv file."""
     test_fraction: float = 0.2
     """The part of a data set without a test set of its own that is held out to measure."""
-    validation_fraction: float = 0.1
-    """The part of the training set that is held out to choose the epoch."""
+    validation_fraction: float | None = None
+    """The part of the training set that is held out to choose the epoch. By default a tenth, and no
+    more than 1000 texts."""
     vocabulary_size: int = 30000
     """The number of words to know: the most frequent ones of the training set."""
     max_length: int = 400

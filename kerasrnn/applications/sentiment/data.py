@@ -32,8 +32,9 @@ def load_corpus(config: SentimentConfig) -> Corpus:
         ValueError: If it is not a data set of labelled texts.
     """
     for name in ("test_fraction", "validation_fraction"):
-        if not 0 < getattr(config, name) < 1:
-            raise ValueError(f"`{name}` must lie between 0 and 1, got {getattr(config, name)!r}.")
+        fraction = getattr(config, name)
+        if fraction is not None and not 0 < fraction < 1:
+            raise ValueError(f"`{name}` must lie between 0 and 1, got {fraction!r}.")
     parts = _parts(config)
     rest = parts["train"]
     if len(rest.label_names) < 2:
@@ -43,7 +44,8 @@ def load_corpus(config: SentimentConfig) -> Corpus:
     test = parts.get("test")
     if test is None:
         test, rest = rest.split(config.test_fraction, config.seed)
-    validation, train = rest.split(config.validation_fraction, config.seed)
+    fraction = config.validation_fraction or min(0.1, 1000 / len(rest))
+    validation, train = rest.split(fraction, config.seed)
     for part, name in ((train, "training"), (validation, "validation"), (test, "test")):
         if not len(part):
             raise ValueError(

@@ -103,9 +103,9 @@ class SentimentClassifier(keras.Model):
         reading = (reading,) if isinstance(reading, str) else tuple(reading)
         if not reading or set(reading) - set(self.READINGS):
             raise ValueError(f"`reading` must name some of {self.READINGS}, got {reading!r}.")
-        for name, words in (("labels", labels), ("vocabulary", vocabulary)):
-            if isinstance(words, str):
-                raise ValueError(f"`{name}` must be a list of words, got the one string {words!r}.")
+        for name, given in (("labels", labels), ("vocabulary", vocabulary)):
+            if isinstance(given, str):
+                raise ValueError(f"`{name}` must be a list of words, got the one string {given!r}.")
         if len(set(labels)) < max(2, len(labels)):
             raise ValueError(
                 f"`labels` must name at least two classes, all different, got {list(labels)!r}."
@@ -115,7 +115,7 @@ class SentimentClassifier(keras.Model):
             ("embedding_dim", embedding_dim),
             ("max_length", max_length),
         ):
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
         for name, rate in (
             ("word_dropout", word_dropout),
