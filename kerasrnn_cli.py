@@ -11,7 +11,9 @@ def main() -> None:
     """Load TensorFlow without its start-up messages, and run the command line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _without_stderr():
-        import tensorflow  # noqa: F401
+        import tensorflow
+
+        tensorflow.config.list_logical_devices()  # or it looks for a GPU, and complains, later
 
     from kerasrnn.cli import main as run
 

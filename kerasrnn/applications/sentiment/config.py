@@ -39,7 +39,7 @@ class SentimentConfig(RunConfig):
     num_layers: int = 1
     """The number of recurrent layers."""
     bidirectional: bool = True
-    """Whether to read each text backwards too."""
+    """Read each text backwards too."""
     embedding_dim: int = 64
     """The size of a word's vector."""
     reading: tuple[Literal["last", "mean", "max", "attention"], ...] = ("max", "mean")
