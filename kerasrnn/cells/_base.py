@@ -144,7 +144,8 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         does the product in `step`.
         """
         if self._dropout_is_on and self.dropout:
-            mask = self.get_dropout_mask(inputs if len(inputs.shape) == 2 else inputs[:, 0])
+            one_step = (ops.shape(inputs)[0], inputs.shape[-1])
+            mask = self.get_dropout_mask(ops.zeros(one_step, dtype=inputs.dtype))
             inputs = inputs * (mask if len(inputs.shape) == 2 else mask[:, None])
         x = ops.matmul(inputs, self.kernel)
         return x if self.bias is None else x + self.bias
