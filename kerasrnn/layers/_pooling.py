@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
 Tensor = Any
@@ -18,6 +19,7 @@ class SequencePooling(keras.layers.Layer):
         mode: `"mean"` or `"max"` over the steps, or `"attention"`: a mean whose weights are learned,
             `softmax(tanh(x W + b) v)` over the steps (Yang et al. 2016,
             https://aclanthology.org/N16-1174).
+        seed: Seed of the weights that the attention starts with.
         **kwargs: `name`, `dtype` and `trainable`, as every Keras layer has.
 
     Call arguments:
@@ -38,19 +40,26 @@ class SequencePooling(keras.layers.Layer):
 
     MODES: ClassVar[tuple[str, ...]] = ("mean", "max", "attention")
 
-    def __init__(self, mode: str = "mean", **kwargs: Any) -> None:
+    def __init__(self, mode: str = "mean", seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if mode not in self.MODES:
             raise ValueError(f"`mode` must be one of {', '.join(self.MODES)}; got {mode!r}.")
         self.mode = mode
+        self.seed = seed
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         if self.mode == "attention":
             size = input_shape[-1]
-            self.kernel = self.add_weight((size, size), initializer="glorot_uniform", name="kernel")
+            first, second = (
+                (None, None)
+                if self.seed is None
+                else np.random.SeedSequence(self.seed).generate_state(2).tolist()
+            )
+            glorot = keras.initializers.GlorotUniform
+            self.kernel = self.add_weight((size, size), initializer=glorot(first), name="kernel")
             self.bias = self.add_weight((size,), initializer="zeros", name="bias")
-            self.query = self.add_weight((size, 1), initializer="glorot_uniform", name="query")
+            self.query = self.add_weight((size, 1), initializer=glorot(second), name="query")
         self.built = True
 
     def call(self, sequences: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -86,4 +95,4 @@ class SequencePooling(keras.layers.Layer):
         return (input_shape[0], input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "mode": self.mode}
+        return {**super().get_config(), "mode": self.mode, "seed": self.seed}

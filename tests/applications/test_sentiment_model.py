@@ -1,5 +1,6 @@
 """`SentimentClassifier`: every cell and reading, strings and numbers, saving, serving, errors."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -238,12 +239,38 @@ def test_each_dropout_on_its_own(rate):
 
 
 def test_the_layers_start_alike_with_one_seed_and_each_its_own_way():
-    def weights(seed):
-        return SentimentClassifier(WORDS, units=4, embedding_dim=4, seed=seed).get_weights()
+    def random_weights(seed):
+        model = SentimentClassifier(
+            WORDS, units=4, embedding_dim=4, num_layers=2, reading=["max", "attention"], seed=seed
+        )
+        return [value for value in model.get_weights() if value.ndim > 1]
 
-    for one, same in zip(weights(1), weights(1), strict=True):
+    one = random_weights(1)
+    for value, same in zip(one, random_weights(1), strict=True):
+        np.testing.assert_array_equal(value, same)
+    for value, other in zip(one, random_weights(2), strict=True):
+        assert (value != other).any()
+    # Nor do two weights of one model start alike: the two directions, above all.
+    for value, other in itertools.combinations(one, 2):
+        assert value.shape != other.shape or (value != other).any()
+
+
+def test_without_a_seed_the_model_follows_keras():
+    def weights():
+        keras.utils.set_random_seed(5)
+        reading = ["max", "attention"]
+        return SentimentClassifier(WORDS, units=4, embedding_dim=4, reading=reading).get_weights()
+
+    for one, same in zip(weights(), weights(), strict=True):
         np.testing.assert_array_equal(one, same)
-    assert any((one != other).any() for one, other in zip(weights(1), weights(2), strict=True))
+
+
+def test_the_two_directions_drop_out_on_their_own():
+    model = SentimentClassifier(WORDS, units=4, embedding_dim=4, recurrent_dropout=0.5, seed=1)
+    (both,) = model.recurrent
+    cells = both.forward_layer.cell, both.backward_layer.cell
+    masks = [cell.get_recurrent_dropout_mask(keras.ops.ones((64, 4))).numpy() for cell in cells]
+    assert (masks[0] != masks[1]).any()
 
 
 # Precision

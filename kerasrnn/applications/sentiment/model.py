@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -148,7 +149,9 @@ class SentimentClassifier(keras.Model):
         self.max_length = max_length
         self.reading = reading
         # Each layer draws from a stream of its own; none is the same as another.
-        seeds = iter(np.random.SeedSequence(seed).generate_state(num_layers * 3 + 4).tolist())
+        # Without a seed of its own the model follows `keras.utils.set_random_seed`, as Keras's do.
+        root = np.random.SeedSequence(random.getrandbits(32) if seed is None else seed)
+        seeds = iter(root.generate_state(num_layers * 3 + 5).tolist())
         words = len(vocabulary) + 2  # padding and the unknown word
         self.word_numbers = word_numbers(vocabulary)
         dtype = self.dtype_policy
@@ -169,7 +172,12 @@ class SentimentClassifier(keras.Model):
         self.between = [
             keras.layers.Dropout(dropout, seed=next(seeds), dtype=dtype) for _ in range(num_layers)
         ]
-        self.pooling = [SequencePooling(mode, dtype=dtype) for mode in reading if mode != "last"]
+        pooling_seed = next(seeds)
+        self.pooling = [
+            SequencePooling(mode, seed=pooling_seed, dtype=dtype)
+            for mode in reading
+            if mode != "last"
+        ]
         # In float32 also under mixed precision: a probability near 1 needs the digits.
         self.verdict = keras.layers.Dense(
             len(labels),
@@ -185,24 +193,31 @@ class SentimentClassifier(keras.Model):
     def _recurrent_layer(
         self, cell: str, units: int, bidirectional: bool, recurrent_dropout: float, seed: int
     ) -> Any:
-        one = cells.get(
-            cell,
-            units,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
-            recurrent_initializer=keras.initializers.Orthogonal(seed=seed),
-            dtype=self.dtype_policy,
-        )
-        layer = Recurrent(
-            one,
-            return_sequences=True,
-            return_state=True,
-            zero_output_for_mask=True,
-            dtype=self.dtype_policy,
-        )
-        return (
-            keras.layers.Bidirectional(layer, dtype=self.dtype_policy) if bidirectional else layer
+        def direction(number: int) -> Recurrent:
+            # A seed for each, or both directions would start as the same network.
+            own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+            one = cells.get(
+                cell,
+                units,
+                recurrent_dropout=recurrent_dropout,
+                seed=own,
+                kernel_initializer=keras.initializers.GlorotUniform(seed=own),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=own),
+                dtype=self.dtype_policy,
+            )
+            return Recurrent(
+                one,
+                return_sequences=True,
+                return_state=True,
+                zero_output_for_mask=True,
+                go_backwards=bool(number),
+                dtype=self.dtype_policy,
+            )
+
+        if not bidirectional:
+            return direction(0)
+        return keras.layers.Bidirectional(
+            direction(0), backward_layer=direction(1), dtype=self.dtype_policy
         )
 
     def build(self, input_shape: Any = None) -> None:
