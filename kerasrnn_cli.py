@@ -1,16 +1,24 @@
-"""Where the command `kerasrnn` starts."""
+"""Where the command `kerasrnn` starts.
+
+Outside the package, because whatever imports the package has loaded TensorFlow by then, and
+TensorFlow writes to the terminal while it is loaded.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 
 
 def main() -> None:
     """Load TensorFlow without its start-up messages, and run the command line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _without_stderr():
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # The applications run on no other.
+    with _quiet_unless_it_fails():
         import tensorflow
 
         tensorflow.config.list_logical_devices()  # or it looks for a GPU, and complains, later
@@ -21,16 +29,21 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _without_stderr() -> Iterator[None]:
-    """Drop what native code writes to standard error: TensorFlow's first lines heed no setting."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+def _quiet_unless_it_fails() -> Iterator[None]:
+    """Keep back what native code writes to standard error: TensorFlow's first lines heed no setting."""
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile("w+") as kept_back:
+        os.dup2(kept_back.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(terminal, 2)
+            kept_back.seek(0)
+            shutil.copyfileobj(kept_back, sys.stderr)
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 if __name__ == "__main__":

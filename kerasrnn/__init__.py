@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from kerasrnn import cells, layers
+from kerasrnn._version import __version__
 
-__version__ = "0.1.0"
-__all__ = ["applications", "cells", "datasets", "layers"]
+__all__ = ["__version__", "applications", "cells", "datasets", "layers"]
 
 _LAZY = ("applications", "datasets")
 

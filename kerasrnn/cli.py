@@ -12,7 +12,7 @@ import tyro
 
 from kerasrnn import cells, datasets
 from kerasrnn.applications.sentiment import task as sentiment
-from kerasrnn.applications.sentiment.config import SentimentConfig
+from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 
 app = tyro.extras.SubcommandApp()
 train = tyro.extras.SubcommandApp()
@@ -40,24 +40,23 @@ def train_sentiment(config: SentimentConfig) -> None:
 def evaluate(
     run: Run,
     *,
-    dataset: str | None = None,
-    data_dir: str | None = None,
+    data: DataConfig = DataConfig(),  # noqa: B008
     json: bool = False,
 ) -> None:
     """Measure a trained model on held-out texts.
 
     Args:
         run: The folder of a training run, or a .keras file.
-        dataset: What to measure on, as in training. By default the run's own data set.
-        data_dir: A TFDS folder that holds the data set already.
+        data: What to measure on.
         json: Print one JSON object.
     """
-    scores = sentiment.evaluate(run, dataset, data_dir, show_progress=not json)
+    scores = sentiment.evaluate(run, data, show_progress=not json)
     if json:
         _print_json(scores)
         return
     print(
-        f"\naccuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}, {scores['texts']:,} texts"
+        f"\naccuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}, {scores['texts']:,} texts "
+        f"({'the test part' if scores['part'] == 'test' else 'all'} of {scores['dataset']})"
     )
     labels = list(scores["confusion"])
     width = max(map(len, [*labels, "true \\ verdict"])) + 2
@@ -157,7 +156,8 @@ def _lines_of_stdin() -> Iterator[str]:
     """The lines of standard input; what is not UTF-8 in them is an error that says so."""
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
-            yield line.decode("utf-8").rstrip("\r\n")
+            # A byte-order mark may stand at the very beginning.
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise ValueError(f"Standard input, line {number} is not UTF-8: {error}.") from None
 

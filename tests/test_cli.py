@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from kerasrnn import cells, cli
 from kerasrnn.applications._runs import RunConfig
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
-from tests.applications._helpers import command, environment
+from tests.applications._helpers import command, environment, write_texts
 
 # A probability on the screen has three digits.
 ON_SCREEN = 6e-4
@@ -81,7 +82,7 @@ def test_help_shows_every_setting_with_its_meaning_and_default(run):
     [
         ((), ["train", "evaluate", "predict", "export", "cells"]),
         (("train",), ["sentiment", "Train a sentiment classifier"]),
-        (("evaluate",), ["RUN", "--dataset", "--data-dir", "--json", "Print one JSON object."]),
+        (("evaluate",), ["RUN", "--dataset", "--text-column", "--json", "Print one JSON object."]),
         (("predict",), ["RUN", "--file", "--json", "standard input", "a text on each line"]),
         (("export",), ["RUN", "--out", "--overwrite", "takes raw strings"]),
         (("cells",), ["--features", "--units", "for counting the parameters. (default: 128)"]),
@@ -146,6 +147,18 @@ def test_evaluate_shows_a_table(run, trained):
     assert sum(int(number) for row in table[1:] for number in row[1:]) == 30
 
 
+def test_evaluate_on_a_table_with_columns_of_its_own(run, trained, tmp_path):
+    other = write_texts(tmp_path / "other.csv", count=12)
+    content = other.read_text("utf-8").replace("text,label", "body,stars")
+    other.write_text(content, "utf-8")
+    columns = ("--text-column", "body", "--label-column", "stars")
+    status, output, _ = run("evaluate", trained.folder, "--dataset", other, *columns, "--json")
+    scores = json.loads(output)
+    assert (status, scores["texts"], scores["part"]) == (0, 12, "all")
+    status, output, _ = run("evaluate", trained.folder, "--dataset", other, *columns)
+    assert f"12 texts (all of {other})" in output
+
+
 def test_evaluate_prints_one_json_object_and_nothing_else(run, trained):
     status, output, _ = run("evaluate", trained.folder, "--json")
     scores = json.loads(output)
@@ -193,7 +206,8 @@ def test_predict_prints_json_lines_for_arguments(run, trained):
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_predict_reads_a_file_and_standard_input_alike(run, trained, tmp_path, ending):
-    content = ending.join(LINES).encode()  # without an end of the last line
+    # With the mark that some programs set at the beginning; without an end of the last line.
+    content = b"\xef\xbb\xbf" + ending.join(LINES).encode()
     (tmp_path / "texts.txt").write_bytes(content)
     for words, stdin in ((("--file", tmp_path / "texts.txt"), b""), ((), content)):
         status, output, _ = run("predict", trained.folder, "--json", *words, stdin=stdin)
@@ -259,6 +273,52 @@ def test_export(run, trained, tmp_path):
     expected = task.load(trained.folder).classify(["a great film", "dull"])
     assert [line.split()[0] for line in said.splitlines()] == [v.label for v in expected]
     assert [line.split("%  ")[1] for line in said.splitlines()] == ["a great film", "dull"]
+
+
+# Where it starts
+
+
+@pytest.mark.parametrize("module", ["kerasrnn", "kerasrnn_cli"])
+def test_it_runs_as_a_module_and_whatever_backend_is_set(tmp_path, module):
+    backend = "tensorflow" if module == "kerasrnn" else "jax"
+    done = subprocess.run(
+        [sys.executable, "-m", module, "cells"],
+        cwd=tmp_path,
+        env=environment() | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "peephole_lstm" in done.stdout
+    assert module == "kerasrnn" or not done.stderr
+
+
+def test_what_tensorflow_says_is_shown_when_it_cannot_be_loaded(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os; os.write(2, b'no such instruction'); raise ImportError('broken')"
+    )
+    env = environment()
+    done = subprocess.run(
+        command("cells"),
+        env=env | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{env['PYTHONPATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no such instruction" in done.stderr and "ImportError: broken" in done.stderr
+
+
+def test_applications_on_another_backend_are_refused(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "import kerasrnn; kerasrnn.applications"],
+        cwd=tmp_path,
+        env=environment() | {"KERAS_BACKEND": "numpy"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Keras's backend is 'numpy'. Set the environment variable KERAS_BACKEND" in done.stderr
 
 
 # Mistakes

@@ -8,25 +8,30 @@ import dataclasses
 import io
 import json
 import shutil
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from kerasrnn._version import __version__
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
     """The settings that every training run has."""
 
+    task: ClassVar[str] = ""
+
     out: str = "runs/latest"
     """The folder for all that the run produces."""
     resume: bool = False
-    """Go on with the run in the folder, from its last finished epoch."""
+    """Go on with the run in the folder, from its last finished epoch and with its settings."""
     overwrite: bool = False
     """Throw away what the folder holds and start anew."""
     seed: int = 0
@@ -39,6 +44,10 @@ Config = TypeVar("Config", bound=RunConfig)
 
 # How a run is started, rather than what it computes.
 _HOW = ("out", "resume", "overwrite", "tensorboard")
+# What may be given anew when a run goes on elsewhere.
+_MAY_MOVE = ("data_dir",)
+# What a killed process leaves half-written begins like this.
+_UNFINISHED = ".kerasrnn-"
 
 
 @contextlib.contextmanager
@@ -55,32 +64,24 @@ def written_whole(path: Path) -> Iterator[Path]:
     >>> path.read_text(), len(list(path.parent.iterdir()))
     ('whole', 1)
     """
-    beside = path.with_name(f"part-{path.name}")
-    _remove(beside)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield beside
-        if path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=path.parent) as workshop:
+            beside, old = Path(workshop) / path.name, Path(workshop) / "old"
+            yield beside
+            if not path.is_dir():
+                beside.replace(path)
+                return
             # A folder cannot replace a folder: move the old one out of the way first.
-            old = path.with_name(f"old-{path.name}")
-            _remove(old)
             path.rename(old)
-            beside.rename(path)
-            _remove(old)
-        else:
-            beside.replace(path)
+            try:
+                beside.rename(path)
+            except BaseException:
+                old.rename(path)
+                raise
     except (OSError, tf.errors.OpError) as error:
         why = error.message if isinstance(error, tf.errors.OpError) else error.strerror or error
         raise OSError(f"Could not write {path} ({why}); what was there is kept.") from error
-    finally:
-        _remove(beside)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 class RunFolder:
@@ -120,7 +121,7 @@ class RunFolder:
                     f"The folder {self.path} already holds a run. Go on with it by --resume, throw it "
                     "away by --overwrite, or name another folder by --out."
                 )
-            if not (self.path / "config.json").is_file():
+            if not self._is_a_run():
                 raise FileExistsError(
                     f"The folder {self.path} holds something that is not a run; --overwrite does not "
                     "delete that. Name another folder by --out."
@@ -130,18 +131,50 @@ class RunFolder:
     def start(self, config: Config) -> None:
         """Make the folder ready, now that all else has proved right."""
         if config.resume:
+            for left in [*self.path.glob(f"{_UNFINISHED}*"), *self.path.glob(f"*/{_UNFINISHED}*")]:
+                shutil.rmtree(left, ignore_errors=True)
             self._read_history()
             return
         if config.overwrite and self.path.is_dir():
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        self.write_json("config.json", dataclasses.asdict(config))
+        content = {"task": config.task, **_versions(), "config": dataclasses.asdict(config)}
+        self.write_json("config.json", content)
 
-    def _same_config(self, config: Config) -> Config:
+    def saved_config(self) -> dict[str, Any]:
+        """The settings that the run in the folder began with.
+
+        Raises:
+            FileNotFoundError: If there is no run.
+            ValueError: If what is there cannot be read.
+        """
         file = self.path / "config.json"
         if not file.is_file():
+            raise FileNotFoundError(f"There is no run in {self.path}: no file {file}.")
+        content = self._run_file()
+        if content is None:
+            raise ValueError(f"{file} is damaged, or is not the configuration of a run.")
+        return content["config"]
+
+    def _is_a_run(self) -> bool:
+        return self._run_file() is not None
+
+    def _run_file(self) -> dict[str, Any] | None:
+        """What `start` wrote into `config.json`, or nothing if that is not what the file holds."""
+        try:
+            content = json.loads((self.path / "config.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        ours = isinstance(content, dict) and {"task", "kerasrnn", "config"} <= content.keys()
+        return content if ours else None
+
+    def _same_config(self, config: Config) -> Config:
+        if not (self.path / "config.json").is_file():
             raise FileNotFoundError(f"There is no run in {self.path} to go on with.")
-        saved = json.loads(file.read_text("utf-8"))
+        saved = self.saved_config()
+        task = (self._run_file() or {})["task"]
+        if task != config.task:
+            raise ValueError(f"The run in {self.path} is one of {task!r}, not of {config.task!r}.")
         merged = {}
         for field in dataclasses.fields(config):
             given = getattr(config, field.name)
@@ -152,6 +185,8 @@ class RunFolder:
             elif given == field.default:
                 value = saved[field.name]
                 merged[field.name] = tuple(value) if isinstance(value, list) else value
+            elif field.name in _MAY_MOVE:
+                merged[field.name] = given
             else:
                 raise ValueError(
                     f"`{field.name}` is {given!r}, but the run in {self.path} began with "
@@ -188,6 +223,12 @@ class RunFolder:
         """Write a JSON file, whole."""
         with written_whole(self.path / name) as beside:
             beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+    def write_metrics(self, measured: dict[str, Any], config: RunConfig) -> dict[str, Any]:
+        """Write `metrics.json`: what was measured, with which settings and versions."""
+        metrics = {**measured, **_versions(), "config": dataclasses.asdict(config)}
+        self.write_json("metrics.json", metrics)
+        return metrics
 
     def write_history(self) -> None:
         """Write `history.csv`, one row for each epoch."""
@@ -247,6 +288,14 @@ class RunFolder:
             figure.savefig(beside, dpi=150, format="png")
 
 
+def _versions() -> dict[str, str]:
+    return {
+        "kerasrnn": __version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+    }
+
+
 def _state(model: Any) -> list[Any]:
     """Every variable that the rest of the training depends on, in a fixed order.
 
@@ -286,9 +335,10 @@ class Recorder(keras.callbacks.Callback):
         seconds = time.perf_counter() - self.started
         folder.history.append({"epoch": epoch + 1, "seconds": round(seconds, 3), **row})
         if not np.isfinite(row[self.monitor]):
+            kept = " The checkpoint of the epoch before is kept." if epoch else ""
             raise ValueError(
                 f"`{self.monitor}` became {row[self.monitor]} in epoch {epoch + 1}: the training broke "
-                "down. Try a smaller learning rate. The checkpoint of the epoch before is kept."
+                f"down. Try a smaller learning rate.{kept}"
             )
         folder.write_history()
         folder.save_state(self.model, epoch + 1, keep={folder.best_epoch(self.monitor)})

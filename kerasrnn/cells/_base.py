@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import numbers
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import keras
@@ -28,6 +28,21 @@ class Step(NamedTuple):
     output: Tensor
     states: tuple[Tensor, ...]
     gates: dict[str, Tensor]
+
+
+class ClassSignature:
+    """The signature of a class, computed from it: `help()` and editors then show every argument.
+
+    Only of the class, not of its instances: `tf.function(layer)` asks for theirs.
+    """
+
+    def __init__(self, parameters: Callable[[Any], Iterable[inspect.Parameter]]) -> None:
+        self.parameters = parameters
+
+    def __get__(self, instance: Any, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        return inspect.Signature(list(self.parameters(owner)))
 
 
 class Cell(keras.layers.Layer, DropoutRNNCell):
@@ -65,6 +80,8 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
     Raises:
         ValueError: If an argument's value is out of range; the message names it.
     """
+
+    __signature__ = ClassSignature(lambda owner: owner.parameters().values())
 
     states: ClassVar[tuple[str, ...]] = ("hidden",)
     """The names of the states. The first is what the next step's `recur` reads."""
@@ -186,6 +203,12 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
 
     def call(self, inputs: Tensor, states: Any, training: bool = False) -> tuple[Tensor, Any]:
         nested = isinstance(states, (list, tuple))
+        given = [tuple(getattr(state, "shape", ())) for state in (states if nested else [states])]
+        if any(len(shape) != 2 or shape[-1] != self.units for shape in given):
+            raise ValueError(
+                f"`states` of {type(self).__name__} must hold {len(self.states)} tensors "
+                f"({', '.join(self.states)}) of the shape (batch, {self.units}), got {given}."
+            )
         self.set_training(training)
         step = self.checked_step(self.project(inputs), tuple(states) if nested else (states,))
         return step.output, list(step.states) if nested else step.states[0]

@@ -107,8 +107,6 @@ def cell(*, paper: str, package: str = "kerasrnn") -> Callable[[CellClass], Cell
                 f"A cell named {info.name!r} is registered already: {known.cell_class}."
             )
         keras.saving.register_keras_serializable(package)(cell_class)
-        # `help()` and editors then show every argument, those of the base classes too.
-        cell_class.__signature__ = inspect.Signature(list(cell_class.parameters().values()))
         _REGISTER[info.name] = info
         return cell_class
 

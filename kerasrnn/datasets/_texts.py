@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -99,7 +102,9 @@ def tfds_texts(name: str, data_dir: str | Path | None = None) -> Parts:
             By default TFDS's own folder, into which it downloads what is missing.
 
     Returns:
-        The parts `"train"` and, if the set has it, `"test"`.
+        The parts `"train"` and, if the set has them, `"validation"` and `"test"`. Where the labels of
+        the test part are kept secret (as GLUE's are) the validation part takes its place. Texts
+        without a word are left out, with a warning that counts them.
 
     Raises:
         FileNotFoundError: If `data_dir` lacks the data set; the message says how to get it.
@@ -130,22 +135,40 @@ def tfds_texts(name: str, data_dir: str | Path | None = None) -> Parts:
         raise ValueError(
             f"The data set {name!r} must have one text and one label, got texts {text}, labels {label}."
         )
+    if "train" not in builder.info.splits:
+        raise ValueError(f"The data set {name!r} has no part 'train': {list(builder.info.splits)}.")
     label_names = _sentiment_names(features[label[0]].names)
-    return {
-        part: labelled(
-            (
-                (
-                    f"{name} {part} {number}",
-                    row[text[0]].decode("utf-8"),
-                    label_names[row[label[0]]],
-                )
-                for number, row in enumerate(_shown(builder, part))
-            ),
-            label_names,
-        )
-        for part in ("train", "test")
+    parts = {
+        part: _labelled_part(builder, part, text[0], label[0], label_names)
+        for part in ("train", "validation", "test")
         if part in builder.info.splits
     }
+    if parts["train"] is None:
+        raise ValueError(f"The data set {name!r} keeps the labels of its training part secret.")
+    if "test" in parts and parts["test"] is None:
+        parts["test"] = parts.pop("validation", None)
+    return {part: data for part, data in parts.items() if data is not None}
+
+
+def _labelled_part(
+    builder: Any, part: str, text: str, label: str, label_names: tuple[str, ...]
+) -> LabelledTexts | None:
+    """One part of a TFDS data set; nothing if its labels are secret, which TFDS writes as -1."""
+    rows, empty = [], 0
+    for number, row in enumerate(_shown(builder, part)):
+        if row[label] < 0:
+            return None
+        words = row[text].decode("utf-8")
+        if words.strip():
+            rows.append((f"{builder.name} {part} {number}", words, label_names[row[label]]))
+        else:
+            empty += 1
+    if empty:
+        warnings.warn(
+            f"{builder.name}: {empty} texts of the part {part!r} are empty and were left out.",
+            stacklevel=2,
+        )
+    return labelled(rows, label_names)
 
 
 def _shown(builder: Any, part: str) -> Any:
@@ -180,19 +203,30 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(read_utf8(path), newline=""), strict=True, **tabs)
     rows = []
     try:
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row:
-                raise ValueError(
-                    f"{where}: the row has more cells than there are columns. A text that holds "
-                    "the separator stands between quotation marks in a CSV."
-                )
-            rows.append((where, row))
+        with _cells_of_any_size():
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                if None in row:
+                    raise ValueError(
+                        f"{where}: the row has more cells than there are columns. A text that holds "
+                        "the separator stands between quotation marks in a CSV."
+                    )
+                rows.append((where, row))
     except csv.Error as error:
         raise ValueError(
             f"{path}, line {reader.reader.line_num}: not a well-formed table: {error}."
         ) from error
     return rows
+
+
+@contextmanager
+def _cells_of_any_size() -> Iterator[None]:
+    """A text may be longer than the 131,072 characters at which the csv module stops by default."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _cell(where: str, row: dict[str, Any], column: str) -> str:

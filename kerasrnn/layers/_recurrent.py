@@ -10,6 +10,7 @@ import keras
 from keras import ops, tree
 
 from kerasrnn import _keras, cells
+from kerasrnn.cells._base import ClassSignature
 
 Tensor = Any
 
@@ -175,8 +176,12 @@ class Recurrent(keras.layers.RNN):
                 "`unroll=True` needs a fixed number of time steps, got sequences of shape "
                 f"{tuple(sequences.shape)}."
             )
+        if isinstance(mask, (list, tuple)):
+            # A list of masks, the layer's and those of its initial states; or plain numbers.
+            plain = all(isinstance(one, (list, tuple)) for one in mask)
+            mask = ops.convert_to_tensor(mask) if plain else mask[0]
         if mask is not None:
-            mask = self._checked_mask(tree.flatten(mask)[0], batch, time)
+            mask = self._checked_mask(mask, batch, time)
         states = self._starting_states(sequences, initial_state)
         if time == 0:
             return self._result(*self._no_steps(sequences, states))
@@ -348,18 +353,6 @@ class CellLayer(Recurrent):
         return cls(**config)
 
 
-class _ClassSignature:
-    """The signature of a class, not of its instances: `tf.function(layer)` asks for theirs."""
-
-    def __init__(self, signature: inspect.Signature) -> None:
-        self.signature = signature
-
-    def __get__(self, instance: Any, owner: type) -> inspect.Signature:
-        if instance is not None:
-            raise AttributeError("__signature__")
-        return self.signature
-
-
 def layer_for(cell_class: type[cells.Cell]) -> type[CellLayer]:
     """Make the layer class of a registered cell: its arguments are the cell's and `Recurrent`'s.
 
@@ -393,7 +386,7 @@ def layer_for(cell_class: type[cells.Cell]) -> type[CellLayer]:
     members: dict[str, Any] = {
         "__doc__": doc,
         "__module__": "kerasrnn.layers",
-        "__signature__": _ClassSignature(inspect.Signature([*parameters.values(), *own])),
+        "__signature__": ClassSignature(lambda _: [*parameters.values(), *own]),
         "cell_class": cell_class,
     }
     members |= {name: property(operator.attrgetter(f"cell.{name}")) for name in parameters}

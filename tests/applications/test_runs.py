@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+import kerasrnn
 from kerasrnn.applications._runs import Recorder, RunConfig, RunFolder, written_whole
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
@@ -67,12 +68,23 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path, error, kind):
         assert "what was there is kept" in str(raised.value)
 
 
-def test_the_rest_of_a_killed_writer_is_in_nobodys_way(tmp_path):
-    (tmp_path / "part-result").mkdir()
-    (tmp_path / "part-result" / "half").write_text("half")
-    with written_whole(tmp_path / "result") as beside:
-        beside.write_text("new")
-    assert (tmp_path / "result").read_text() == "new"
+def test_the_rest_of_a_killed_writer_is_cleared_away_when_the_run_goes_on(copy):
+    for place in (copy, copy / "checkpoints"):
+        (place / ".kerasrnn-x" / "model").mkdir(parents=True)
+        (place / ".kerasrnn-x" / "model" / "half").write_text("half")
+    (copy / "part-of-mine").write_text("a stranger's")
+    resumed(copy)
+    assert not list(copy.rglob(".kerasrnn*")) and (copy / "part-of-mine").exists()
+
+
+def test_a_folder_that_cannot_be_put_in_its_place_leaves_the_old_one_there(tmp_path):
+    """As when the new one is not there to be renamed."""
+    path = tmp_path / "result"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(OSError, match="what was there is kept"), written_whole(path):
+        pass
+    assert (path / "old").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["result"]
 
 
@@ -144,7 +156,8 @@ def test_a_new_folder_is_made_at_the_start_and_not_before(tmp_path):
     assert not (tmp_path / "a").exists()
     folder.start(config)
     saved = json.loads((folder.path / "config.json").read_text("utf-8"))
-    assert saved == dataclasses.asdict(config)
+    assert saved["config"] == folder.saved_config() == dataclasses.asdict(config)
+    assert saved["kerasrnn"] == kerasrnn.__version__ and saved["keras"] == keras.__version__
     empty = tmp_path / "empty"
     empty.mkdir()
     RunFolder(empty).start(RunFolder(empty).check(RunConfig()))
@@ -165,14 +178,18 @@ def test_overwrite_throws_the_old_run_away(copy):
     assert (copy / "model.keras").exists()  # not yet
     folder.start(config)
     assert [p.name for p in copy.iterdir()] == ["config.json"]
-    assert json.loads((copy / "config.json").read_text("utf-8"))["seed"] == 9
+    assert folder.saved_config()["seed"] == 9
 
 
 def test_overwrite_does_not_delete_what_is_not_a_run(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"not a run; --overwrite does not delete that"):
-        RunFolder(tmp_path).check(RunConfig(overwrite=True))
-    assert (tmp_path / "thesis.txt").exists()
+    # Many a folder has a config.json that another program wrote.
+    for content in (None, "{}", "[1]", "not JSON", '{"config": {"seed": 1}}', "\xff"):
+        if content is not None:
+            (tmp_path / "config.json").write_text(content, "latin1")
+        with pytest.raises(FileExistsError, match=r"not a run; --overwrite does not delete that"):
+            RunFolder(tmp_path).check(RunConfig(overwrite=True))
+        assert (tmp_path / "thesis.txt").exists()
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
@@ -211,6 +228,26 @@ def test_what_is_not_given_again_is_as_it_was(trained):
     assert RunFolder(out).check(again) == again
 
 
+def test_a_run_of_another_task_or_a_damaged_one_is_not_gone_on_with(copy):
+    file = copy / "config.json"
+    content = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps(content | {"task": "cooking"}))
+    with pytest.raises(ValueError, match=r"is one of 'cooking', not of 'sentiment'"):
+        resumed(copy)
+    file.write_text(json.dumps(content)[:50])
+    with pytest.raises(ValueError, match=r"config.json is damaged, or is not the configuration"):
+        resumed(copy)
+
+
+def test_a_data_set_may_have_moved(copy):
+    config = RunFolder(copy).check(SentimentConfig(resume=True, data_dir="elsewhere"))
+    assert config.data_dir == "elsewhere"
+    content = json.loads((copy / "config.json").read_text("utf-8"))
+    content["config"]["data_dir"] = "here"
+    (copy / "config.json").write_text(json.dumps(content))
+    assert RunFolder(copy).check(SentimentConfig(resume=True)).data_dir == "here"
+
+
 @pytest.mark.parametrize("name, value", [("units", 5), ("seed", 4), ("reading", ("last", "max"))])
 def test_a_setting_that_contradicts_the_run_is_named_with_both_values(trained, name, value):
     out = str(trained.folder)
@@ -224,7 +261,7 @@ def test_a_setting_that_contradicts_the_run_is_named_with_both_values(trained, n
 def test_a_run_of_an_older_version_lacks_a_setting(copy):
     """Then the setting is what is given."""
     saved = json.loads((copy / "config.json").read_text("utf-8"))
-    del saved["label_smoothing"]
+    del saved["config"]["label_smoothing"]
     (copy / "config.json").write_text(json.dumps(saved))
     config = RunFolder(copy).check(SentimentConfig(resume=True, label_smoothing=0.2))
     assert config.label_smoothing == 0.2
@@ -328,6 +365,8 @@ def test_a_training_that_breaks_down_says_so_and_keeps_the_epoch_before(tmp_path
     with pytest.raises(ValueError, match=r"`val_loss` became (nan|inf) in epoch 3.*learning rate"):
         regression(tmp_path, [0.1, 0.1, 1e38, 0.1])
     path = tmp_path / "run"
+    with pytest.raises(ValueError, match=r"in epoch 1.*smaller learning rate\.$"):
+        regression(tmp_path / "other", [1e38])
     assert [row["epoch"] for row in history(path)] == ["1", "2"]
     with np.load(path / "checkpoints" / "epoch-0002.npz") as arrays:
         assert all(np.isfinite(arrays[name]).all() for name in arrays)

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+import kerasrnn
 from kerasrnn.applications import SentimentClassifier
 from kerasrnn.applications.sentiment.config import SentimentConfig
 from kerasrnn.applications.sentiment.data import Encoded, load_corpus
@@ -169,11 +170,16 @@ def test_the_parts_are_disjoint_balanced_and_of_the_wanted_sizes(tmp_path):
 
 
 def test_a_test_part_that_there_is_is_left_whole():
-    import kerasrnn
-
     parts, built_in = load_corpus(SentimentConfig(seed=5)), kerasrnn.datasets.reviews()
     assert parts.test.texts == built_in["test"].texts
     assert sorted([*parts.train.texts, *parts.validation.texts]) == sorted(built_in["train"].texts)
+
+
+def test_a_validation_part_that_there_is_is_left_whole(monkeypatch):
+    parts = kerasrnn.datasets.reviews()
+    parts["validation"], parts["train"] = parts["train"].split(0.3, seed=1)
+    monkeypatch.setattr(kerasrnn.datasets, "reviews", lambda: parts)
+    assert load_corpus(SentimentConfig()) == (parts["train"], parts["validation"], parts["test"])
 
 
 def test_a_folder(tmp_path):
@@ -201,8 +207,10 @@ def test_too_few_texts_and_too_few_labels(tmp_path):
 
 
 def test_a_path_that_leads_nowhere(tmp_path):
-    with pytest.raises(FileNotFoundError, match="`dataset` names neither a folder nor a data set"):
-        load_corpus(SentimentConfig(dataset=str(tmp_path / "none")))
+    for name in (str(tmp_path / "none"), "nothere/", "notes.txt", "", "two words"):
+        with pytest.raises(FileNotFoundError) as raised:
+            load_corpus(SentimentConfig(dataset=name))
+        assert f"`dataset` is {name!r}: neither a folder that is there, nor" in str(raised.value)
     with pytest.raises(FileNotFoundError, match=r"There is no file .*none.tsv"):
         load_corpus(SentimentConfig(dataset=str(tmp_path / "none.tsv")))
     with pytest.raises(ValueError, match=r"no data set 'imdb_revues'. Did you mean 'imdb_reviews'"):

@@ -1,5 +1,7 @@
 """`SentimentClassifier`: every cell and reading, strings and numbers, saving, serving, errors."""
 
+import dataclasses
+import inspect
 import itertools
 import json
 import os
@@ -14,6 +16,7 @@ import tensorflow as tf
 
 import kerasrnn
 from kerasrnn.applications import SentimentClassifier
+from kerasrnn.applications.sentiment.config import SentimentConfig
 from tests.cells._helpers import NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -253,6 +256,23 @@ def test_the_layers_start_alike_with_one_seed_and_each_its_own_way():
     # Nor do two weights of one model start alike: the two directions, above all.
     for value, other in itertools.combinations(one, 2):
         assert value.shape != other.shape or (value != other).any()
+
+
+def test_the_defaults_are_those_of_the_task():
+    parameters = inspect.signature(SentimentClassifier.__init__).parameters
+    settings = {f.name: f.default for f in dataclasses.fields(SentimentConfig)}
+    shared = set(parameters) & set(settings) - {"seed"}
+    assert {"cell", "units", "reading", "dropout", "type_dropout", "max_length"} <= shared
+    for name in shared:
+        assert parameters[name].default == settings[name], name
+
+
+def test_a_model_compiled_with_xla_still_gives_verdicts_on_texts():
+    model = classifier()
+    model.compile(jit_compile=True)
+    (verdict,) = model.classify(["a great film"])
+    row = model(tf.constant(["a great film"])).numpy()[0]
+    assert list(verdict.probabilities.values()) == pytest.approx(list(row), abs=1e-6)
 
 
 def test_without_a_seed_the_model_follows_keras():

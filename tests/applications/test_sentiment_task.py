@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from kerasrnn.applications.sentiment import task
-from kerasrnn.applications.sentiment.config import SentimentConfig
+from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sentiment.data import load_corpus
 from kerasrnn.applications.text import learn_vocabulary
 from tests.applications._helpers import SETTINGS, history, write_texts
@@ -65,6 +65,7 @@ def test_metrics(trained, corpus, model):
     config = SentimentConfig(out=str(trained.folder), **trained.settings)
     assert metrics == json.loads(json.dumps(trained.metrics))
     assert metrics["config"] == json.loads(json.dumps(dataclasses.asdict(config)))
+    assert metrics["keras"] == keras.__version__ and metrics["tensorflow"] == tf.__version__
     assert metrics["texts"] == {name: len(part) for name, part in corpus._asdict().items()}
     assert metrics["parameters"] == model.count_params()
     assert metrics["train_seconds"] > 0
@@ -148,7 +149,7 @@ def hopeless(trained, tmp_path_factory):
         "patience": 2,
         "learning_rate": 0.2,
         "tensorboard": True,
-        "mixed_precision": True,
+        "precision": "mixed_float16",
     }
     return place / "run", task.train(SentimentConfig(**settings))
 
@@ -248,21 +249,42 @@ def test_evaluate_gives_the_numbers_of_the_training(trained, corpus, model):
 
 
 def test_evaluate_on_other_texts(trained, tmp_path):
+    """All of them, as there is no test part; in columns of any name; of one label, or one text."""
     other = write_texts(tmp_path / "other.csv", count=40)
-    assert task.evaluate(trained.folder, str(other), show_progress=False)["texts"] == 10
-    labels = other.read_text("utf-8").replace(",good", ",fine")
-    other.write_text(labels, "utf-8")
+    data = DataConfig(dataset=str(other))
+    scores = task.evaluate(trained.folder, data, show_progress=False)
+    assert (scores["texts"], scores["part"], scores["dataset"]) == (40, "all", str(other))
+    content = other.read_text("utf-8")
+    other.write_text(content.replace("text,label", "body,stars"), "utf-8")
+    data = DataConfig(dataset=str(other), text_column="body", label_column="stars")
+    assert task.evaluate(trained.folder, data, show_progress=False) == scores
+    other.write_text(content.replace(",good", ",fine"), "utf-8")
     with pytest.raises(ValueError, match=r"has the labels \('bad', 'fine'\), the model .*'good'"):
-        task.evaluate(trained.folder, str(other), show_progress=False)
+        task.evaluate(trained.folder, DataConfig(dataset=str(other)), show_progress=False)
+    other.write_text("text,label\na great film,good\n", "utf-8")
+    scores = task.evaluate(trained.folder, DataConfig(dataset=str(other)), show_progress=False)
+    assert scores["texts"] == 1 and sum(scores["confusion"]["good"].values()) == 1
+
+
+def test_evaluate_on_a_set_with_a_test_part(trained, tmp_path):
+    for part, count in (("train", 3), ("test", 2)):
+        for label in ("bad", "good"):
+            (tmp_path / part / label).mkdir(parents=True)
+            for number in range(count):
+                (tmp_path / part / label / f"{number}.txt").write_text("a film")
+    data = DataConfig(dataset=str(tmp_path))
+    scores = task.evaluate(trained.folder, data, show_progress=False)
+    assert (scores["texts"], scores["part"]) == (4, "test")
 
 
 def test_evaluate_a_keras_file(trained):
     path = trained.folder / "model.keras"
-    with pytest.raises(ValueError, match=r"'reviews' has the labels .*the model \('bad', 'good'\)"):
+    with pytest.raises(ValueError, match=r"`dataset` is needed: .*model.keras does not say"):
         task.evaluate(path, show_progress=False)
-    settings = trained.settings
-    scores = task.evaluate(path, settings["dataset"], show_progress=False)
-    assert scores["texts"] > 0
+    data = DataConfig(dataset=trained.settings["dataset"])
+    assert task.evaluate(path, data, show_progress=False)["texts"] == 120
+    with pytest.raises(ValueError, match=r"'reviews' has the labels .*the model \('bad', 'good'\)"):
+        task.evaluate(path, DataConfig(dataset="reviews"), show_progress=False)
 
 
 # Predicting, exporting, loading

@@ -1,6 +1,7 @@
 """A wrong argument is refused where it is given, by a message that names it and what came."""
 
 import contextlib
+import inspect
 
 import keras
 import numpy as np
@@ -183,3 +184,26 @@ def test_a_cell_without_gates_cannot_be_registered():
     with refused("GatelessCell", "`gates`", error=TypeError):
         cells.cell(paper="https://example.org")(GatelessCell)
     assert "gateless" not in cells.names()
+
+
+@each_name
+def test_states_of_a_wrong_size_are_refused(name):
+    cell = cells.get(name, UNITS)
+    x = np.zeros((2, FEATURES), "float32")
+    wrong = [np.zeros((2, UNITS + 1), "float32")] * len(cell.states)
+    with refused("`states`", f"(batch, {UNITS})", str(UNITS + 1)):
+        cell(x, wrong)
+    with refused("`states`", f"{len(cell.states)} tensors"):
+        cell(x, [np.zeros((2, UNITS), "float32")] * (len(cell.states) + 1))
+
+
+def test_a_subclass_has_a_signature_of_its_own():
+    class Doubled(cells.LSTMCell):
+        def __init__(self, units, twice=True, **kwargs):
+            super().__init__(units, **kwargs)
+            self.twice = twice
+
+    shown = inspect.signature(Doubled).parameters
+    assert {"units", "twice", "unit_forget_bias", "recurrent_dropout"} <= set(shown)
+    assert "twice" not in inspect.signature(cells.LSTMCell).parameters
+    assert not hasattr(Doubled(2), "__signature__")

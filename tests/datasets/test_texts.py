@@ -116,6 +116,12 @@ def test_no_such_file(tmp_path):
         datasets.text_table(tmp_path / "none.csv")
 
 
+def test_a_text_longer_than_the_csv_module_likes(tmp_path):
+    long = "word " * 40_000
+    part = datasets.text_table(write(tmp_path / "t.csv", f"text,label\n{long},good\n"))
+    assert part.texts == [long]
+
+
 # Folders
 
 
@@ -240,6 +246,75 @@ def test_a_folder_that_lacks_the_data_set_is_told_with_how_to_get_it(tmp_path):
 def test_a_data_set_of_something_else_is_refused():
     with pytest.raises(ValueError, match=r"'tiny_shakespeare' must have one text and one label"):
         datasets.tfds_texts("tiny_shakespeare", TFDS)
+
+
+@pytest.fixture
+def sst2(tmp_path):
+    """Writes a TFDS data set of the name "glue/sst2": `sst2(train=[("a film", 1)], ...)`."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    def write_parts(**parts):
+        folder = tmp_path / "glue" / "sst2" / "2.0.0"
+        folder.mkdir(parents=True)
+        features = tfds.features.FeaturesDict(
+            {
+                "sentence": tfds.features.Text(),
+                "label": tfds.features.ClassLabel(names=["negative", "positive"]),
+                "idx": tf.int32,
+            }
+        )
+        template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+        for part, rows in parts.items():
+            with tf.io.TFRecordWriter(str(folder / f"glue-{part}.tfrecord-00000-of-00001")) as file:
+                for number, (text, label) in enumerate(rows):
+                    row = {"sentence": text, "label": label, "idx": number}
+                    file.write(features.serialize_example(features.encode_example(row)))
+        tfds.folder_dataset.write_metadata(
+            data_dir=str(folder),
+            features=features,
+            split_infos=[
+                tfds.core.SplitInfo(name=part, shard_lengths=[len(rows)], num_bytes=0)
+                for part, rows in parts.items()
+            ],
+            filename_template=template,
+            check_data=False,
+        )
+        return tmp_path
+
+    return write_parts
+
+
+def test_a_test_part_with_secret_labels_is_not_measured_on(sst2):
+    """As GLUE's: every label in it is -1. The validation part takes its place."""
+    shown = [("dull", 0), ("great", 1)]
+    where = sst2(train=shown * 2, validation=shown, test=[("secret", -1)] * 3)
+    parts = datasets.tfds_texts("glue/sst2", where)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 4, "test": 2}
+    assert named(parts["test"]) == [("dull", "negative"), ("great", "positive")]
+
+
+def test_a_validation_part_is_one(sst2):
+    shown = [("dull", 0), ("great", 1)]
+    parts = datasets.tfds_texts("glue/sst2", sst2(train=shown * 3, validation=shown, test=shown))
+    assert list(parts) == ["train", "validation", "test"]
+
+
+def test_secret_labels_without_a_validation_part_and_in_training(sst2, tmp_path):
+    where = sst2(train=[("dull", 0), ("great", 1)], test=[("secret", -1)])
+    assert list(datasets.tfds_texts("glue/sst2", where)) == ["train"]
+
+
+def test_secret_labels_in_training_are_refused(sst2):
+    with pytest.raises(ValueError, match="keeps the labels of its training part secret"):
+        datasets.tfds_texts("glue/sst2", sst2(train=[("secret", -1)]))
+
+
+def test_empty_texts_of_a_data_set_are_left_out_and_counted(sst2):
+    where = sst2(train=[("dull", 0), (" ", 1), ("", 0), ("great", 1)])
+    with pytest.warns(UserWarning, match="2 texts of the part 'train' are empty"):
+        parts = datasets.tfds_texts("glue/sst2", where)
+    assert named(parts["train"]) == [("dull", "negative"), ("great", "positive")]
 
 
 @needs_imdb

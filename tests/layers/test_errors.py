@@ -105,6 +105,13 @@ def test_features_must_be_known():
         layers.LSTM(UNITS)(keras.Input((None, None)))
 
 
+def test_a_mask_may_be_a_list():
+    x, mask = inputs(), np.ones((BATCH, TIME), bool)
+    mask[:, -2:] = False
+    layer = built()
+    np.testing.assert_array_equal(layer(x, mask=mask.tolist()), layer(x, mask=mask))
+
+
 @pytest.mark.parametrize(
     "shape",
     [(BATCH, TIME + 1), (BATCH + 1, TIME), (TIME,), (BATCH, TIME, 2), (BATCH, 1, TIME, 1), ()],

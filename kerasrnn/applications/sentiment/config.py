@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from kerasrnn.applications._runs import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class SentimentConfig(RunConfig):
-    """Train a sentiment classifier, measure it on held-out texts and save it."""
+class DataConfig:
+    """Which data set, and how it is read."""
 
-    out: str = "runs/sentiment"
-    """The folder for all that the run produces."""
-    dataset: str = "reviews"
-    """`reviews`, the corpus in the package; a TFDS name such as `imdb_reviews`; a folder of text
-    files (`LABEL/*.txt`, or `train/LABEL/*.txt` and `test/LABEL/*.txt`); or a .csv or .tsv file."""
+    dataset: str | None = None
+    """What to measure on, as in training: its test part, or all of it if it has none. By default what
+    the run itself held out."""
     data_dir: str | None = None
     """A TFDS folder that holds the data set already. Without it TFDS downloads what is missing."""
     text_column: str = "text"
     """The column of the texts in a .csv or .tsv file."""
     label_column: str = "label"
     """The column of the labels in a .csv or .tsv file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SentimentConfig(DataConfig, RunConfig):
+    """Train a sentiment classifier, measure it on held-out texts and save it."""
+
+    task: ClassVar[str] = "sentiment"
+
+    out: str = "runs/sentiment"
+    """The folder for all that the run produces."""
+    dataset: str = "reviews"
+    """`reviews`, the corpus in the package; a TFDS name such as `imdb_reviews`; a folder of text
+    files (`LABEL/*.txt`, or `train/LABEL/*.txt` and `test/LABEL/*.txt`); or a .csv or .tsv file."""
     test_fraction: float = 0.2
     """The part of a data set without a test set of its own that is held out to measure."""
     validation_fraction: float | None = None
@@ -68,5 +79,5 @@ class SentimentConfig(RunConfig):
     averaging: float = 0.05
     """What is measured and saved is an average of the weights (an exponential moving one) over about
     this part of the training; 0 for the last weights."""
-    mixed_precision: bool = False
-    """Compute in 16 bits where that is safe; worth it on a GPU."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """What to compute in. The mixed ones use 16 bits where that is safe: worth it on a GPU."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,10 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrnn import datasets
-from kerasrnn.applications.sentiment.config import SentimentConfig
+from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sentiment.model import SentimentClassifier
 from kerasrnn.applications.text import at_least_one_step
 from kerasrnn.datasets import LabelledTexts
+
+# `set`, `set/configuration` or `set:version`.
+TFDS_NAME = re.compile(r"[a-z]\w*(/[\w.+-]+)?(:[\d.*]+)?")
 
 
 class Corpus(NamedTuple):
@@ -35,7 +39,7 @@ def load_corpus(config: SentimentConfig) -> Corpus:
         fraction = getattr(config, name)
         if fraction is not None and not 0 < fraction < 1:
             raise ValueError(f"`{name}` must lie between 0 and 1, got {fraction!r}.")
-    parts = _parts(config)
+    parts = read_parts(config)
     rest = parts["train"]
     if len(rest.label_names) < 2:
         raise ValueError(
@@ -44,8 +48,10 @@ def load_corpus(config: SentimentConfig) -> Corpus:
     test = parts.get("test")
     if test is None:
         test, rest = rest.split(config.test_fraction, config.seed)
-    fraction = config.validation_fraction or min(0.1, 1000 / len(rest))
-    validation, train = rest.split(fraction, config.seed)
+    validation, train = parts.get("validation"), rest
+    if validation is None:
+        fraction = config.validation_fraction or min(0.1, 1000 / len(rest))
+        validation, train = rest.split(fraction, config.seed)
     for part, name in ((train, "training"), (validation, "validation"), (test, "test")):
         if not len(part):
             raise ValueError(
@@ -54,19 +60,27 @@ def load_corpus(config: SentimentConfig) -> Corpus:
     return Corpus(train, validation, test)
 
 
-def _parts(config: SentimentConfig) -> dict[str, LabelledTexts]:
-    path = Path(config.dataset)
-    if config.dataset == "reviews":
+def read_parts(config: DataConfig) -> dict[str, LabelledTexts]:
+    """The parts that a data set comes with: `"train"`, and perhaps `"validation"` and `"test"`.
+
+    Raises:
+        FileNotFoundError: If it is not there; the message says how to get it.
+        ValueError: If it is not a data set of labelled texts.
+    """
+    name = config.dataset or ""
+    path = Path(name)
+    if name == "reviews":
         return datasets.reviews()
     if path.suffix.lower() in (".csv", ".tsv"):
         return {"train": datasets.text_table(path, config.text_column, config.label_column)}
-    if path.is_dir():
+    if name and path.is_dir():
         return datasets.text_folder(path)
-    if len(path.parts) > 2 or path.is_absolute():  # A TFDS name is `set` or `set/configuration`.
+    if not TFDS_NAME.fullmatch(name):
         raise FileNotFoundError(
-            f"`dataset` names neither a folder nor a data set: {config.dataset}."
+            f"`dataset` is {name!r}: neither a folder that is there, nor a .csv or .tsv file, nor "
+            "the name of a TensorFlow data set, such as imdb_reviews."
         )
-    return datasets.tfds_texts(config.dataset, config.data_dir)
+    return datasets.tfds_texts(name, config.data_dir)
 
 
 class Encoded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import subprocess
 import sys
@@ -17,8 +16,8 @@ import numpy as np
 
 from kerasrnn.applications import plain_tensorflow
 from kerasrnn.applications._runs import Recorder, RunFolder, written_whole
-from kerasrnn.applications.sentiment.config import SentimentConfig
-from kerasrnn.applications.sentiment.data import Encoded, load_corpus
+from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
+from kerasrnn.applications.sentiment.data import Encoded, load_corpus, read_parts
 from kerasrnn.applications.sentiment.model import SentimentClassifier, Verdict
 from kerasrnn.applications.text import learn_vocabulary
 
@@ -65,10 +64,14 @@ def train(config: SentimentConfig) -> dict[str, Any]:
         f"{len(corpus.test):,} to test; {epochs} epochs of {updates} updates",
         flush=True,
     )
-    recorder = Recorder(folder, MONITOR, config.patience or max(3, math.ceil(epochs / 3)))
+    patience = config.patience or max(3, math.ceil(epochs / 3))
+    recorder = Recorder(folder, MONITOR, patience)
     first = len(folder.history)
     if first:
-        print(f"going on after epoch {first} of the run in {folder.path}", flush=True)
+        print(
+            f"going on after epoch {first} of the run in {folder.path}, with its settings",
+            flush=True,
+        )
         folder.load_state(model, first)
     if first < epochs and not recorder.is_over():
         batches = rows.training_batches(config.batch_size, config.seed, first, epochs)
@@ -88,7 +91,7 @@ def train(config: SentimentConfig) -> dict[str, Any]:
     scores = model.evaluate(test, return_dict=True)
     save(model, folder.path)
     folder.draw_history()
-    metrics = {
+    measured = {
         "test_accuracy": scores["accuracy"],
         "test_loss": scores["cross_entropy"],
         "train_seconds": round(sum(row["seconds"] for row in folder.history), 1),
@@ -96,10 +99,10 @@ def train(config: SentimentConfig) -> dict[str, Any]:
         "epochs": len(folder.history),
         "best_epoch": best,
         "texts": {name: len(part) for name, part in corpus._asdict().items()},
-        "config": dataclasses.asdict(config),
     }
-    folder.write_json("metrics.json", metrics)
-    return metrics
+    return folder.write_metrics(
+        measured, dataclasses.replace(config, epochs=epochs, patience=patience)
+    )
 
 
 def _check(config: SentimentConfig) -> None:
@@ -138,7 +141,7 @@ def build(
         dropout=config.dropout,
         max_length=config.max_length,
         seed=config.seed,
-        dtype="mixed_float16" if config.mixed_precision else None,
+        dtype=config.precision,
     )
 
 
@@ -205,38 +208,36 @@ def load(run: str | Path) -> SentimentClassifier:
 
 def evaluate(
     run: str | Path,
-    dataset: str | None = None,
-    data_dir: str | None = None,
+    data: DataConfig = DataConfig(),  # noqa: B008
     show_progress: bool = True,
 ) -> dict[str, Any]:
-    """Measure a trained model on the test part of a data set, by default its own.
+    """Measure a trained model on texts that it has not seen.
 
     Args:
         run: The folder of a training run, or a `.keras` file.
-        dataset: What to measure on, as in training. By default the run's own data set.
-        data_dir: A TFDS folder that holds the data set already.
+        data: What to measure on: the test part of a data set, or all of one that has none. By
+            default what the run itself held out.
         show_progress: Whether to print a progress bar to standard output.
 
     Returns:
         `accuracy`, `loss`, `texts` and the `confusion` table: for each true label, how many texts
-        got which label.
+        got which label. `dataset` and `part` say what they were measured on.
     """
     model = load(run)
-    file = Path(run) / "config.json"
-    known = {field.name for field in dataclasses.fields(SentimentConfig)}
-    saved = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    settings = {name: value for name, value in saved.items() if name in known}
-    settings |= {"dataset": dataset} if dataset else {}
-    settings |= {"data_dir": data_dir} if data_dir else {}
-    config = SentimentConfig(**settings)
-    test = load_corpus(config).test
+    if data.dataset:
+        parts = read_parts(data)
+        part, dataset = ("test" if "test" in parts else "all"), data.dataset
+        test = parts.get("test", parts["train"])
+    else:
+        config = _config_of(Path(run), data)
+        part, dataset, test = "test", config.dataset, load_corpus(config).test
     if set(test.label_names) - set(model.labels):
         raise ValueError(
-            f"The data set {config.dataset!r} has the labels {test.label_names}, the model {model.labels}."
+            f"The data set {dataset!r} has the labels {test.label_names}, the model {model.labels}."
         )
     numbers = np.array([model.labels.index(name) for name in test.label_names], np.int32)
     test = dataclasses.replace(test, labels=numbers[test.labels], label_names=model.labels)
-    batches = Encoded(test, model).batches(config.batch_size)
+    batches = Encoded(test, model).batches(64)
     probabilities = model.predict(batches, verbose="auto" if show_progress else 0)
     true = np.concatenate([labels for _, labels in batches.as_numpy_iterator()]).argmax(-1)
     table = np.zeros((len(model.labels),) * 2, int)
@@ -246,11 +247,23 @@ def evaluate(
         "accuracy": float(table.trace() / table.sum()),
         "loss": float(-np.log(np.maximum(chosen, 1e-7)).mean()),
         "texts": len(test),
+        "dataset": dataset,
+        "part": part,
         "confusion": {
             label: dict(zip(model.labels, row.tolist(), strict=True))
             for label, row in zip(model.labels, table, strict=True)
         },
     }
+
+
+def _config_of(run: Path, data: DataConfig) -> SentimentConfig:
+    """The settings of a run, whose data set may have moved to another TFDS folder since."""
+    if not run.is_dir():
+        raise ValueError(f"`dataset` is needed: {run} does not say what it was trained on.")
+    saved = RunFolder(run).saved_config()
+    known = {field.name for field in dataclasses.fields(SentimentConfig)}
+    settings = {name: value for name, value in saved.items() if name in known}
+    return SentimentConfig(**settings | ({"data_dir": data.data_dir} if data.data_dir else {}))
 
 
 def predict(
