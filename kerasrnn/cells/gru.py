@@ -33,7 +33,8 @@ class GRUCell(GatedCell):
         recurrent_activation: The squashing of the gates z and r.
         reset_after: Whether the reset gate acts after the recurrent product, as in cuDNN, rather
             than before it, as in the papers.
-        **kwargs: See `kerasrnn.cells.Cell`.
+        **kwargs: See `kerasrnn.cells.Cell`. What is said of `bias` there (initializer, regularizer,
+            constraint) holds for `recurrent_bias` too.
 
     Example:
 

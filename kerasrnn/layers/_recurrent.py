@@ -34,7 +34,7 @@ class Recurrent(keras.layers.RNN):
         zero_output_for_mask: Whether the output of a masked step is zero rather than a repetition
             of the previous output.
         initial_state: `"zeros"`, or `"learned"` for initial states that are trained with the
-            network, one vector for each state.
+            network, one vector for each state. They begin at zero.
         **kwargs: `name`, `dtype` (or a dtype policy), `trainable` and `activity_regularizer`.
 
     Call arguments:
