@@ -6,6 +6,7 @@ this file only.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,29 @@ from keras.src.backend import rnn as _loop
 # `DropoutRNNCell`: `keras.layers.RNN` draws one dropout mask per sequence for its subclasses only.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
-__all__ = ["DropoutRNNCell", "rnn"]
+__all__ = ["DropoutRNNCell", "may_compile", "rnn"]
+
+
+def may_compile() -> bool:
+    """Whether what is being traced may be compiled by XLA: a graph, and not one to be exported.
+
+    A call without a graph is most often one of a kind, which is not worth a compilation. And a
+    SavedModel must run where XLA is not linked; nothing in Keras tells that one is being made, but
+    that the modules that make it are at work.
+    """
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return False
+    frame: Any = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith(_EXPORTERS):
+            return False
+        frame = frame.f_back
+    return True
+
+
+_EXPORTERS = ("keras.src.export", "tensorflow.python.saved_model", "tensorflow.lite", "tf2onnx")
 
 Tensor = Any
 StepFunction = Callable[[Any, Any], tuple[Any, Any]]

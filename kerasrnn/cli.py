@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json as json_module
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -89,13 +89,15 @@ def predict(
         except UnicodeEncodeError:
             raise ValueError(f"An argument is not UTF-8: {text!r}.") from None
     model = sentiment.load(run)
-    interactive = not texts and file is None and sys.stdin.isatty()
-    source = texts or (datasets.lines_utf8(Path(file)) if file else _lines_of_stdin())
-    for text, verdict in sentiment.predict(model, source, batch_size=1 if interactive else 64):
-        if json:
-            _print_json({"text": text, **verdict._asdict()})
-        else:
-            print(f"{verdict.label:>10} {verdict.confidence:6.1%}  {text}", flush=True)
+    sources: Iterable[Iterable[str]] = _lines_of_stdin()
+    if texts or file:
+        sources = [datasets.lines_utf8(Path(file)) if file else texts]
+    for source in sources:
+        for text, verdict in sentiment.predict(model, source):
+            if json:
+                _print_json({"text": text, **verdict._asdict()})
+            else:
+                print(f"{verdict.label:>10} {verdict.confidence:6.1%}  {text}", flush=True)
 
 
 @app.command
@@ -152,14 +154,24 @@ def _print_json(content: object) -> None:
     print(json_module.dumps(content, ensure_ascii=False), flush=True)
 
 
-def _lines_of_stdin() -> Iterator[str]:
-    """The lines of standard input; what is not UTF-8 in them is an error that says so."""
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            # A byte-order mark may stand at the very beginning.
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"Standard input, line {number} is not UTF-8: {error}.") from None
+def _lines_of_stdin() -> Iterator[list[str]]:
+    """The lines of standard input, as many at a time as are there: who waits for a verdict gets it."""
+    number, rest = 0, b""
+    stdin: Any = sys.stdin.buffer
+    while chunk := stdin.read1():
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield [_decoded(line, number) for number, line in enumerate(whole, start=number + 1)]
+        number += len(whole)
+    if rest:
+        yield [_decoded(rest, number + 1)]
+
+
+def _decoded(line: bytes, number: int) -> str:
+    try:
+        # A byte-order mark may stand at the very beginning.
+        return line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Standard input, line {number} is not UTF-8: {error}.") from None
 
 
 def main() -> None:

@@ -223,6 +223,26 @@ def test_predict_keeps_the_order_of_many(run, trained):
     assert_verdicts(output, texts, trained)
 
 
+def test_predict_answers_each_line_as_it_comes(trained, tmp_path):
+    """A program that writes a line and waits for the verdict gets it."""
+    process = subprocess.Popen(
+        command("predict", trained.folder, "--json"),
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    )
+    for text in ("a great film", "É", "dull"):
+        process.stdin.write(f"{text}\n".encode())
+        assert json.loads(process.stdout.readline())["text"] == text
+    process.stdin.write(b"no line feed")
+    process.stdin.close()
+    assert json.loads(process.stdout.readline())["text"] == "no line feed"
+    assert process.wait() == 0
+    process.stdout.close()
+
+
 def test_predict_nothing(run, trained, tmp_path):
     (tmp_path / "empty.txt").touch()
     assert run("predict", trained.folder, "--json")[:2] == (0, "")

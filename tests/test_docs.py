@@ -1,6 +1,8 @@
 """What the documents show runs as it stands."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ def python_blocks(name):
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text("utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
 def test_python_in_documents_runs(name):
     blocks = python_blocks(name)
     assert blocks
@@ -24,6 +26,39 @@ def test_python_in_documents_runs(name):
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_cell_can_be_added_as_the_page_says(tmp_path):
+    """In a copy: the page's files, its lines in the two `__init__.py`, and its tests."""
+    skip = shutil.ignore_patterns("__pycache__", ".*", "runs", "build", "*.egg-info")
+    for part in ("kerasrnn", "tests"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=skip)
+    for part in ("kerasrnn_cli.py", "pyproject.toml"):
+        shutil.copy(ROOT / part, tmp_path / part)
+    cell, reference = python_blocks("CONTRIBUTING.md")
+    (tmp_path / "kerasrnn/cells/minimal_gated.py").write_text(cell, "utf-8")
+    (tmp_path / "tests/cells/references/minimal_gated.py").write_text(reference, "utf-8")
+    for room, line, name in (
+        ("cells", "from kerasrnn.cells.minimal_gated import MinimalGatedCell", "MinimalGatedCell"),
+        ("layers", "MinimalGated = layer_for(cells.MinimalGatedCell)", "MinimalGated"),
+    ):
+        with (tmp_path / "kerasrnn" / room / "__init__.py").open("a", encoding="utf-8") as file:
+            file.write(f'\n{line}\n__all__ += ["{name}"]\n')
+    tests = [
+        "tests/cells/test_every_cell.py",
+        "tests/layers/test_every_layer.py",
+        "tests/test_laws.py",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n0", "-x", *tests, "-k", "minimal_gated"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 50
 
 
 def test_the_table_of_cells_is_current():

@@ -128,9 +128,18 @@ class RunFolder:
                 )
         return config
 
-    def start(self, config: Config) -> None:
-        """Make the folder ready, now that all else has proved right."""
+    def start(self, config: Config, data: str = "") -> None:
+        """Make the folder ready, now that all else has proved right.
+
+        Args:
+            config: What `check` gave.
+            data: What tells this data set from others, such as a digest of it.
+
+        Raises:
+            ValueError: If the run that is to go on began with other data.
+        """
         if config.resume:
+            self.check_data(data)
             for left in [*self.path.glob(f"{_UNFINISHED}*"), *self.path.glob(f"*/{_UNFINISHED}*")]:
                 shutil.rmtree(left, ignore_errors=True)
             self._read_history()
@@ -138,8 +147,25 @@ class RunFolder:
         if config.overwrite and self.path.is_dir():
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        content = {"task": config.task, **_versions(), "config": dataclasses.asdict(config)}
+        content = {
+            "task": config.task,
+            **_versions(),
+            "data": data,
+            "config": dataclasses.asdict(config),
+        }
         self.write_json("config.json", content)
+
+    def check_data(self, data: str) -> None:
+        """See that a data set is still the one that the run began with.
+
+        Raises:
+            ValueError: If it is another: then nobody knows any more what was held out.
+        """
+        if (self._run_file() or {}).get("data") != data:
+            raise ValueError(
+                f"The data set has changed since the run in {self.path} began, and what it held out "
+                "is no longer known. Begin anew, or name a data set of its own to measure on."
+            )
 
     def saved_config(self) -> dict[str, Any]:
         """The settings that the run in the folder began with.
@@ -245,7 +271,7 @@ class RunFolder:
         packed = io.BytesIO()
         np.savez(packed, *[keras.ops.convert_to_numpy(v) for v in _state(model)])
         with written_whole(self.path / "checkpoints" / f"epoch-{epoch:04d}.npz") as beside:
-            beside.write_bytes(packed.getbuffer())
+            beside.write_bytes(packed.getvalue())
         for number, path in self._checkpoints().items():
             if number not in keep | {epoch}:
                 path.unlink()

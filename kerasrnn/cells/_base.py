@@ -160,17 +160,13 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         A cell whose input cannot be projected beforehand overrides this with the identity and
         does the product in `step`.
         """
-        if self._dropout_is_on and self.dropout:
-            one_step = (ops.shape(inputs)[0], inputs.shape[-1])
-            mask = self.get_dropout_mask(ops.zeros(one_step, dtype=inputs.dtype))
-            inputs = inputs * (mask if len(inputs.shape) == 2 else mask[:, None])
-        x = ops.matmul(inputs, self.kernel)
+        x = ops.matmul(self.drop_inputs(inputs), self.kernel)
         return x if self.bias is None else x + self.bias
 
     def recur(self, h: Tensor, *gates: str) -> Tensor:
         """The state's share in all gates, or in the adjacent gates that are named."""
-        if self._dropout_is_on and self.recurrent_dropout:
-            h = h * self.get_recurrent_dropout_mask(h)
+        mask = self.recurrent_mask(h)
+        h = h if mask is None else h * mask
         kernel = ops.convert_to_tensor(self.recurrent_kernel)
         return ops.matmul(h, self.columns(kernel, *gates) if gates else kernel)
 
@@ -184,6 +180,20 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         return ops.split(x, x.shape[-1] // self.units, axis=-1)
 
     # What Keras and the layers use.
+
+    def drop_inputs(self, inputs: Tensor) -> Tensor:
+        """The inputs with dropout, if it is on: one mask for all steps of a sequence."""
+        if not (self._dropout_is_on and self.dropout):
+            return inputs
+        one_step = (ops.shape(inputs)[0], inputs.shape[-1])
+        mask = self.get_dropout_mask(ops.zeros(one_step, dtype=inputs.dtype))
+        return inputs * (mask if len(inputs.shape) == 2 else mask[:, None])
+
+    def recurrent_mask(self, h: Tensor) -> Tensor | None:
+        """The mask by which `recur` multiplies a state `h`, if recurrent dropout is on."""
+        if not (self._dropout_is_on and self.recurrent_dropout):
+            return None
+        return self.get_recurrent_dropout_mask(h)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         features = input_shape[-1]

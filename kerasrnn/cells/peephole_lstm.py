@@ -59,6 +59,8 @@ class PeepholeLSTMCell(PeepholeCell):
         **kwargs: Any,
     ) -> None:
         super().__init__(units, activation, recurrent_activation, **kwargs)
+        if not isinstance(peepholes, (str, list, tuple, set)):
+            raise ValueError(f"`peepholes` must be a list of gates, got {peepholes!r}.")
         chosen = (peepholes,) if isinstance(peepholes, str) else tuple(peepholes)
         if unknown := [gate for gate in chosen if gate not in PEEPHOLES]:
             raise ValueError(

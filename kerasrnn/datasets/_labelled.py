@@ -71,6 +71,8 @@ def labelled(
     for where, text, label in rows:
         if not text.strip():
             raise ValueError(f"{where}: the text is empty. Remove it, or give it words.")
+        if not label.strip():
+            raise ValueError(f"{where}: the label is empty.")
         places.append(where)
         texts.append(text)
         found.append(label)

@@ -11,8 +11,11 @@ from keras import ops, tree
 
 from kerasrnn import _keras, cells
 from kerasrnn.cells._base import ClassSignature
+from kerasrnn.layers._fused import fused_loop, why_not
 
 Tensor = Any
+
+IMPLEMENTATIONS = ("auto", "fused", "loop")
 
 
 @keras.saving.register_keras_serializable("kerasrnn")
@@ -35,6 +38,10 @@ class Recurrent(keras.layers.RNN):
             of the previous output.
         initial_state: `"zeros"`, or `"learned"` for initial states that are trained with the
             network, one vector for each state. They begin at zero.
+        implementation: `"fused"` runs the whole sequence by a kernel written for the cell, forward and
+            backward, several times faster than a loop; `"loop"` runs the cell's own `step`;
+            `"auto"` the kernel where there is one: for the cells of this package on TensorFlow, with
+            tanh and sigmoid, and without `unroll`.
         **kwargs: `name`, `dtype` (or a dtype policy), `trainable` and `activity_regularizer`.
 
     Call arguments:
@@ -70,8 +77,14 @@ class Recurrent(keras.layers.RNN):
         unroll: bool = False,
         zero_output_for_mask: bool = False,
         initial_state: str = "zeros",
+        implementation: str = "auto",
         **kwargs: Any,
     ) -> None:
+        if implementation not in IMPLEMENTATIONS:
+            raise ValueError(
+                f"`implementation` must be one of {', '.join(map(repr, IMPLEMENTATIONS))}, "
+                f"got {implementation!r}."
+            )
         if isinstance(cell, str):
             raise ValueError(
                 f"`cell` must be a cell or a list of cells, got the name {cell!r}: "
@@ -94,6 +107,7 @@ class Recurrent(keras.layers.RNN):
             **kwargs,
         )
         self.initial_state = initial_state
+        self.implementation = implementation
         self.learned_states: list[Any] = []
         self._at_start: Any = None
 
@@ -103,6 +117,8 @@ class Recurrent(keras.layers.RNN):
                 "`sequences` must have the shape (batch, time, features), "
                 f"got {tuple(sequences_shape)}."
             )
+        if initial_state_shape is not None:
+            self._check_states(sequences_shape[0], _shapes(initial_state_shape))
         # From here on Keras checks the inputs of every call, and says what it expected.
         self.input_spec = keras.layers.InputSpec(
             ndim=len(sequences_shape), axes={-1: sequences_shape[-1]}
@@ -152,6 +168,10 @@ class Recurrent(keras.layers.RNN):
                 f"`reset_state` needs a layer with stateful=True; {self.name!r} is not."
             )
         if self.states is None:
+            if states is not None:
+                raise ValueError(
+                    f"The layer {self.name!r} has no states to set yet: build it first, or call it once."
+                )
             return
         variables, from_start = tree.flatten(self.states), states is None
         if from_start:
@@ -178,7 +198,7 @@ class Recurrent(keras.layers.RNN):
             )
         if isinstance(mask, (list, tuple)):
             # A list of masks, the layer's and those of its initial states; or plain numbers.
-            plain = all(isinstance(one, (list, tuple)) for one in mask)
+            plain = not any(one is None or hasattr(one, "shape") for one in mask)
             mask = ops.convert_to_tensor(mask) if plain else mask[0]
         if mask is not None:
             mask = self._checked_mask(mask, batch, time)
@@ -205,6 +225,17 @@ class Recurrent(keras.layers.RNN):
         self, sequences: Tensor, initial_state: list[Any], mask: Any, training: bool = False
     ) -> tuple[Tensor, Tensor, Any]:
         cell = self.cell
+        if self._is_fused():
+            return fused_loop(
+                cell,
+                sequences,
+                initial_state,
+                mask,
+                go_backwards=self.go_backwards,
+                zero_output_for_mask=self.zero_output_for_mask,
+                return_all_outputs=self.return_sequences,
+                training=bool(training),
+            )
         # A cell of another precision than the layer's has to be called for Keras to cast for it.
         if isinstance(cell, cells.Cell) and cell.dtype_policy.name == self.dtype_policy.name:
             cell.set_training(training)
@@ -234,10 +265,25 @@ class Recurrent(keras.layers.RNN):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "initial_state": self.initial_state}
+        own = {"initial_state": self.initial_state, "implementation": self.implementation}
+        return {**super().get_config(), **own}
+
+    def _is_fused(self) -> bool:
+        """Whether a kernel runs the sequence."""
+        if self.implementation == "loop":
+            return False
+        obstacle = why_not(self.cell, self.unroll)
+        if obstacle is None and self.cell.dtype_policy.name != self.dtype_policy.name:
+            obstacle = "the cell has another dtype policy than the layer"
+        if obstacle and self.implementation == "fused":
+            raise ValueError(
+                f'`implementation="fused"` of the layer {self.name!r} cannot be: {obstacle}. '
+                'Use "auto", which takes the kernel where there is one.'
+            )
+        return obstacle is None
 
     def _checked_mask(self, mask: Any, batch: int | None, time: int | None) -> Tensor:
-        shape = tuple(mask.shape)
+        shape = tuple(getattr(mask, "shape", ()))
         if len(shape) == 3 and shape[2] == 1:
             mask, shape = mask[..., 0], shape[:2]
         fits = len(shape) == 2 and all(
@@ -247,7 +293,7 @@ class Recurrent(keras.layers.RNN):
         if not fits:
             raise ValueError(
                 f"`mask` of the layer {self.name!r} must have the shape (batch, time) = "
-                f"{(batch, time)}, got {tuple(mask.shape)}."
+                f"{(batch, time)}, got {shape if hasattr(mask, 'shape') else repr(mask)}."
             )
         return ops.cast(mask, "bool")
 
@@ -260,16 +306,11 @@ class Recurrent(keras.layers.RNN):
             initial_state = self.get_initial_state(batch)
         if not isinstance(initial_state, (list, tuple)):
             initial_state = [initial_state]
-        given = [tuple(state.shape) for state in tree.flatten(initial_state)]
-        wanted = [(sequences.shape[0], size) for size in tree.flatten(self.state_size)]
-        if len(given) != len(wanted) or not all(
-            len(shape) == 2 and shape[1] == size and (None in (shape[0], rows) or shape[0] == rows)
-            for shape, (rows, size) in zip(given, wanted, strict=True)
-        ):
-            raise ValueError(
-                f"`initial_state` of the layer {self.name!r} must hold tensors of the shapes "
-                f"{wanted}, got {given}."
-            )
+        elif not any(hasattr(state, "shape") for state in tree.flatten(initial_state)):
+            initial_state = [ops.convert_to_tensor(state) for state in initial_state]
+        self._check_states(
+            sequences.shape[0], [tuple(state.shape) for state in tree.flatten(initial_state)]
+        )
         dtype = self.cell.compute_dtype
         states = iter(ops.convert_to_tensor(x, dtype=dtype) for x in tree.flatten(initial_state))
         # Nested as the cell's states are, a list within the list for each of stacked cells, in
@@ -278,6 +319,17 @@ class Recurrent(keras.layers.RNN):
             next(states) if isinstance(size, int) else [next(states) for _ in size]
             for size in self.state_size
         ]
+
+    def _check_states(self, batch: int | None, given: list[tuple[int | None, ...]]) -> None:
+        wanted = [(batch, size) for size in tree.flatten(self.state_size)]
+        if len(given) != len(wanted) or not all(
+            len(shape) == 2 and shape[1] == size and (None in (shape[0], rows) or shape[0] == rows)
+            for shape, (rows, size) in zip(given, wanted, strict=True)
+        ):
+            raise ValueError(
+                f"`initial_state` of the layer {self.name!r} must hold tensors of the shapes "
+                f"{wanted}, got {given}."
+            )
 
     def _stored_states(self, batch: Any) -> Any:
         """The states of the sequences that go on, the first ones if the batch is a smaller one."""
@@ -317,6 +369,13 @@ class Recurrent(keras.layers.RNN):
         if not self.return_state:
             return output
         return output, *tree.map_structure(lambda x: ops.cast(x, self.compute_dtype), states)
+
+
+def _shapes(nested: Any) -> list[tuple[int | None, ...]]:
+    """The shapes in a nest of shapes, of which one alone is a tuple of numbers."""
+    if all(isinstance(size, int) or size is None for size in nested):
+        return [tuple(nested)]
+    return [shape for one in nested for shape in _shapes(one)]
 
 
 class CellLayer(Recurrent):

@@ -16,6 +16,7 @@ import kerasrnn
 from kerasrnn.applications._runs import Recorder, RunConfig, RunFolder, written_whole
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
+from kerasrnn.applications.sentiment.data import load_corpus
 from tests.applications._helpers import flags, history, start, wait_for
 
 
@@ -28,7 +29,8 @@ def copy(trained, tmp_path) -> Path:
 def resumed(folder: Path, **settings) -> RunFolder:
     """The folder as `train` sees it before it goes on."""
     run = RunFolder(folder)
-    run.start(run.check(SentimentConfig(out=str(folder), resume=True, **settings)))
+    config = run.check(SentimentConfig(out=str(folder), resume=True, **settings))
+    run.start(config, load_corpus(config).digest())
     return run
 
 
@@ -237,6 +239,12 @@ def test_a_run_of_another_task_or_a_damaged_one_is_not_gone_on_with(copy):
     file.write_text(json.dumps(content)[:50])
     with pytest.raises(ValueError, match=r"config.json is damaged, or is not the configuration"):
         resumed(copy)
+
+
+def test_going_on_says_with_which_settings(copy, capsys):
+    task.train(SentimentConfig(out=str(copy), resume=True))
+    said = capsys.readouterr().out
+    assert "going on after epoch 5" in said and "units 4" in said and "learning_rate 0.02" in said
 
 
 def test_a_data_set_may_have_moved(copy):

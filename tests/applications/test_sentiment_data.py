@@ -118,6 +118,15 @@ def test_little_of_a_batch_is_padding(model):
     assert bucketed < (1 - lengths.sum() / sum(widest)) / 2
 
 
+@pytest.mark.parametrize("batch_size", [7, 16, 64])
+def test_an_epoch_has_at_most_eight_shapes(model, batch_size):
+    """For each of which the layers are compiled."""
+    for lengths in (LENGTHS, np.arange(1, 120), [5] * 30):
+        rows = Encoded(corpus(lengths), model)
+        batches = rows.training_batches(batch_size, 1, 0, 3)
+        assert len({ids.shape for ids, _ in batches.as_numpy_iterator()}) <= 8
+
+
 def test_the_words_are_those_that_the_model_reads(model):
     data = corpus(LENGTHS)
     rows = Encoded(data, model)

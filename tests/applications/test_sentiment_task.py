@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 import struct
 
 import keras
@@ -264,6 +265,23 @@ def test_evaluate_on_other_texts(trained, tmp_path):
     other.write_text("text,label\na great film,good\n", "utf-8")
     scores = task.evaluate(trained.folder, DataConfig(dataset=str(other)), show_progress=False)
     assert scores["texts"] == 1 and sum(scores["confusion"]["good"].values()) == 1
+
+
+def test_evaluate_notices_that_the_data_set_has_changed(trained, tmp_path):
+    """Cut anew, it would hold out texts that the model was trained on."""
+    run, texts = tmp_path / "run", tmp_path / "texts.csv"
+    shutil.copytree(trained.folder, run)
+    content = json.loads((run / "config.json").read_text("utf-8"))
+    content["config"]["dataset"] = str(texts)
+    (run / "config.json").write_text(json.dumps(content))
+    shutil.copy(trained.dataset, texts)
+    assert task.evaluate(run, show_progress=False)["texts"] == 30
+    with texts.open("a", encoding="utf-8") as file:
+        file.write("another film,good\n")
+    with pytest.raises(ValueError, match=r"The data set has changed since the run in .*run began"):
+        task.evaluate(run, show_progress=False)
+    with pytest.raises(ValueError, match=r"The data set has changed since the run in .*run began"):
+        task.train(SentimentConfig(out=str(run), resume=True))
 
 
 def test_evaluate_on_a_set_with_a_test_part(trained, tmp_path):

@@ -207,3 +207,9 @@ def test_a_subclass_has_a_signature_of_its_own():
     assert {"units", "twice", "unit_forget_bias", "recurrent_dropout"} <= set(shown)
     assert "twice" not in inspect.signature(cells.LSTMCell).parameters
     assert not hasattr(Doubled(2), "__signature__")
+
+
+@pytest.mark.parametrize("peepholes", [3, None, 0.5])
+def test_peepholes_are_a_list(peepholes):
+    with refused("`peepholes` must be a list of gates", repr(peepholes)):
+        cells.PeepholeLSTMCell(UNITS, peepholes=peepholes)

@@ -122,6 +122,11 @@ def test_a_text_longer_than_the_csv_module_likes(tmp_path):
     assert part.texts == [long]
 
 
+def test_an_empty_label_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"t.csv, line 3: the label is empty"):
+        datasets.text_table(write(tmp_path / "t.csv", "text,label\ngood film,yes\nwhat film,\n"))
+
+
 # Folders
 
 

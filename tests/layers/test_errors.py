@@ -175,3 +175,53 @@ def test_only_a_stateful_layer_can_be_reset():
 def test_states_to_reset_to_have_the_shapes_of_the_states(shapes):
     with says(ValueError, "`states`", str([(BATCH, UNITS)] * 2), f"got {shapes}"):
         built(stateful=True).reset_state([np.zeros(shape) for shape in shapes])
+
+
+def test_states_cannot_be_set_before_there_are_any():
+    with says(ValueError, "no states to set yet", "build it first"):
+        layers.LSTM(UNITS, stateful=True).reset_state([np.zeros((BATCH, UNITS))] * 2)
+
+
+def test_initial_states_may_be_lists_and_numbers_are_none():
+    x, layer = inputs(), built()
+    start = np.random.default_rng(1).normal(size=(2, BATCH, UNITS)).astype("float32")
+    np.testing.assert_array_equal(
+        layer(x, initial_state=start.tolist()), layer(x, initial_state=list(start))
+    )
+    with says(ValueError, "`initial_state`", "got [(), ()]"):
+        layer(x, initial_state=[1, 2])
+
+
+def test_an_initial_state_of_a_functional_model_is_checked_when_it_is_built():
+    x, wrong = keras.Input((TIME, FEATURES)), keras.Input((UNITS + 1,))
+    with says(ValueError, "`initial_state`", str(UNITS + 1)):
+        layers.LSTM(UNITS)(x, initial_state=[wrong, wrong])
+    right = keras.Input((UNITS,))
+    assert layers.LSTM(UNITS)(x, initial_state=[right, right]).shape == (None, UNITS)
+    assert layers.GRU(UNITS)(x, initial_state=right).shape == (None, UNITS)
+
+
+@pytest.mark.parametrize("mask", ["abc", [True, False], 1])
+def test_a_mask_is_one(mask):
+    with says((ValueError, TypeError), "mask"):
+        built()(inputs(), mask=mask)
+
+
+@pytest.mark.parametrize("word", ["fast", None, True])
+def test_an_unknown_implementation(word):
+    with says(ValueError, "`implementation` must be one of 'auto', 'fused', 'loop'", repr(word)):
+        layers.LSTM(UNITS, implementation=word)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"unroll": True}, "`unroll=True`"),
+        ({"activation": "relu"}, "no kernel for a LSTMCell with these activations"),
+        ({"recurrent_activation": "hard_sigmoid"}, "no kernel for a LSTMCell"),
+    ],
+)
+def test_a_kernel_that_cannot_be_used_is_refused_when_it_is_asked_for(arguments, why):
+    layer = layers.LSTM(UNITS, implementation="fused", **arguments)
+    with says(ValueError, '`implementation="fused"`', why, '"auto"'):
+        layer(inputs())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,6 @@ import tensorflow as tf
 from kerasrnn import datasets
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sentiment.model import SentimentClassifier
-from kerasrnn.applications.text import at_least_one_step
 from kerasrnn.datasets import LabelledTexts
 
 # `set`, `set/configuration` or `set:version`.
@@ -26,6 +26,14 @@ class Corpus(NamedTuple):
     train: LabelledTexts
     validation: LabelledTexts
     test: LabelledTexts
+
+    def digest(self) -> str:
+        """What tells this corpus, cut as it is, from every other."""
+        digest = hashlib.sha256()
+        for part in self:
+            content = json.dumps([list(part.texts), part.labels.tolist(), part.label_names])
+            digest.update(content.encode())
+        return digest.hexdigest()
 
 
 def load_corpus(config: SentimentConfig) -> Corpus:
@@ -87,7 +95,9 @@ class Encoded:
     """A part of a corpus as word numbers, made once and kept in memory.
 
     Its batches are `(ids, labels)`: int64 `(batch, time)` padded with 0, and float32
-    `(batch, labels)`, one-hot. A data set of them knows its length.
+    `(batch, labels)`, one-hot. A data set of them knows its length. Texts of like length go together,
+    and `time` is one of few values, as the layers are compiled for each: there are at most eight
+    shapes, in all epochs together.
 
     Args:
         part: The texts and labels.
@@ -100,10 +110,14 @@ class Encoded:
         self.ids = tf.concat(list(numbered), axis=0)
         self.labels = tf.one_hot(part.labels, len(part.label_names))
         self.lengths = self.ids.row_lengths().numpy()
+        # One shape is left for the batch that is not full.
+        sevenths = np.quantile(self.lengths, np.arange(1, 8) / 7, method="higher")
+        self.times = np.unique(np.maximum(sevenths, 1))
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
-        """All texts once, in batches of like length."""
-        return self._batches(batch_size, tf.data.Dataset.range(1), lambda _: self._numbers())
+        """All texts once, from the shortest to the longest."""
+        order = tf.constant(np.argsort(self.lengths, kind="stable"))
+        return self._batches(order, 0, batch_size).prefetch(tf.data.AUTOTUNE)
 
     def training_batches(
         self, batch_size: int, seed: int, first: int, last: int
@@ -113,34 +127,51 @@ class Encoded:
         The order is a function of the seed and the epoch's number, so that a run that goes on in a
         new process sees the same batches as one that was never stopped.
         """
-
-        def order(epoch: tf.Tensor) -> tf.Tensor:
-            return tf.random.experimental.stateless_shuffle(self._numbers(), seed=[seed, epoch])
-
-        return self._batches(batch_size, tf.data.Dataset.range(first, last), order)
-
-    def _numbers(self) -> tf.Tensor:
-        return tf.range(len(self.lengths), dtype=tf.int64)
-
-    def _batches(self, batch_size: int, epochs: tf.data.Dataset, order: Any) -> tf.data.Dataset:
-        # The longest text of a batch must not be many times the shortest, or most of the batch is
-        # padding: eight buckets, of as many texts each.
-        octiles = np.quantile(self.lengths, np.arange(1, 8) / 8)
-        boundaries = sorted({int(length) + 1 for length in octiles})
-        counts = np.bincount(np.searchsorted(boundaries, self.lengths, side="right"))
+        whole = len(self.lengths) // batch_size
 
         def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-            return (
-                tf.data.Dataset.from_tensor_slices(order(epoch))
-                .map(lambda number: (self.ids[number], self.labels[number]))
-                .bucket_by_sequence_length(
-                    lambda ids, label: tf.size(ids),
-                    boundaries,
-                    [batch_size] * (len(boundaries) + 1),
-                )
-                .map(lambda ids, label: (at_least_one_step(ids), label))
+            # Sorted by a length that is off by up to a fifth, so that no text has the same company.
+            off, batch_seed, rest = tf.unstack(
+                tf.random.experimental.stateless_split([seed, epoch], num=3)
             )
+            factor = tf.random.stateless_uniform([len(self.lengths)], off, 0.8, 1.2)
+            order = tf.argsort(tf.cast(self.lengths + 1, tf.float32) * factor)
+            where = tf.random.stateless_uniform([], rest, 0, whole + 1, tf.int32)
+            return self._batches(order, where, batch_size, batch_seed)
 
-        batches = epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
-        steps = sum(math.ceil(count / batch_size) for count in counts) * len(epochs)
-        return batches.apply(tf.data.experimental.assert_cardinality(steps))
+        epochs = tf.data.Dataset.range(first, last).flat_map(epoch_batches)
+        steps = -(-len(self.lengths) // batch_size) * (last - first)
+        known = epochs.apply(tf.data.experimental.assert_cardinality(steps))
+        return known.prefetch(tf.data.AUTOTUNE)
+
+    def _batches(
+        self, order: tf.Tensor, where: Any, batch_size: int, seed: Any = None
+    ) -> tf.data.Dataset:
+        """Cut an order into batches and, with a seed, shuffle these.
+
+        Args:
+            order: The numbers of the texts.
+            where: How many full batches come before the rest that fills none.
+            batch_size: Texts in a batch.
+            seed: For the shuffling.
+        """
+        whole, rest = divmod(len(self.lengths), batch_size)
+        start = where * batch_size
+        full = tf.concat([order[:start], order[start + rest :]], axis=0)
+        full = tf.reshape(full, [whole, batch_size])
+        if seed is not None:
+            full = tf.random.experimental.stateless_shuffle(full, seed)
+        batches = tf.data.Dataset.from_tensor_slices(full)
+        batches = batches.map(self._read, num_parallel_calls=tf.data.AUTOTUNE)
+        if rest:
+            # Of one shape in every epoch, wherever it is cut out.
+            last = tf.data.Dataset.from_tensors(order[start : start + rest])
+            batches = batches.concatenate(last.map(lambda n: self._read(n, self.times[-1])))
+        return batches
+
+    def _read(self, numbers: tf.Tensor, time: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        ids = tf.gather(self.ids, numbers).to_tensor()
+        longest = tf.shape(ids, tf.int64)[1]
+        if time is None:
+            time = tf.gather(self.times, tf.searchsorted(self.times, longest[None])[0])
+        return tf.pad(ids, [[0, 0], [0, time - longest]]), tf.gather(self.labels, numbers)

@@ -126,6 +126,8 @@ class SentimentClassifier(keras.Model):
         ):
             if not 0 <= rate < 1:
                 raise ValueError(f"`{name}` must be at least 0 and less than 1, got {rate!r}.")
+        if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
+            raise ValueError(f"`seed` must be a whole number, at least 0, or None; got {seed!r}.")
         if not len(vocabulary):
             raise ValueError("`vocabulary` must hold at least one word, got none.")
         self._arguments = {
@@ -272,6 +274,8 @@ class SentimentClassifier(keras.Model):
         """
         if isinstance(texts, str):
             raise ValueError(f"`texts` must be a list of strings, got the one string {texts!r}.")
+        if wrong := [text for text in texts if not isinstance(text, (str, bytes))]:
+            raise ValueError(f"`texts` must be a list of strings, got {wrong[0]!r} in it.")
         verdicts = []
         for start in range(0, len(texts), batch_size):
             batch = tf.constant(list(texts[start : start + batch_size]))

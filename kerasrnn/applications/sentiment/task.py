@@ -56,7 +56,7 @@ def train(config: SentimentConfig) -> dict[str, Any]:
     updates = len(rows.batches(config.batch_size))
     epochs = config.epochs or max(6, math.ceil(300 / updates))
     compile_model(model, config, updates, epochs)
-    folder.start(config)
+    folder.start(config, data=corpus.digest())
     validation = Encoded(corpus.validation, model).batches(config.batch_size)
     print(
         f"{config.cell}: {model.count_params():,} parameters, {len(vocabulary):,} words; "
@@ -69,7 +69,8 @@ def train(config: SentimentConfig) -> dict[str, Any]:
     first = len(folder.history)
     if first:
         print(
-            f"going on after epoch {first} of the run in {folder.path}, with its settings",
+            f"going on after epoch {first} of the run in {folder.path}, with its settings: "
+            f"{_unusual(config)}",
             flush=True,
         )
         folder.load_state(model, first)
@@ -103,6 +104,16 @@ def train(config: SentimentConfig) -> dict[str, Any]:
     return folder.write_metrics(
         measured, dataclasses.replace(config, epochs=epochs, patience=patience)
     )
+
+
+def _unusual(config: SentimentConfig) -> str:
+    """The settings that are not the defaults."""
+    chosen = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) != field.default and field.name not in ("out", "resume")
+    }
+    return ", ".join(f"{name} {value}" for name, value in chosen.items()) or "the defaults"
 
 
 def _check(config: SentimentConfig) -> None:
@@ -187,10 +198,11 @@ def save(model: SentimentClassifier, path: Path) -> None:
 def verdicts_of_a_fresh_process(path: Path, texts: Sequence[str] = EXAMPLES) -> str:
     """What the SavedModel says in a new process that has TensorFlow and never sees this package."""
     script = Path(plain_tensorflow.__file__)
-    command = [sys.executable, "-I", str(script), str(path), *texts]
+    # -P: what lies beside the script, this package, is out of its sight.
+    command = [sys.executable, "-P", str(script), str(path), *texts]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode:
-        raise RuntimeError(f"The SavedModel in {path} did not run:\n{done.stderr}")
+        raise OSError(f"The SavedModel in {path} did not run:\n{done.stderr}")
     return done.stdout
 
 
@@ -230,7 +242,9 @@ def evaluate(
         test = parts.get("test", parts["train"])
     else:
         config = _config_of(Path(run), data)
-        part, dataset, test = "test", config.dataset, load_corpus(config).test
+        corpus = load_corpus(config)
+        RunFolder(run).check_data(corpus.digest())
+        part, dataset, test = "test", config.dataset, corpus.test
     if set(test.label_names) - set(model.labels):
         raise ValueError(
             f"The data set {dataset!r} has the labels {test.label_names}, the model {model.labels}."

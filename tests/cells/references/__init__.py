@@ -1,6 +1,7 @@
 """Float64 NumPy references of the recurrent cells, written from their papers.
 
-Each module defines one `step(x, states, weights, **options)` that returns
+Each module names the public orders, `GATES` of the kernel's columns and `STATES`, by which users
+convert weights, and defines one `step(x, states, weights, **options)` that returns
 `(output, new_states, gates)`:
 
 - x is (batch, features), each state (batch, units), all float64.

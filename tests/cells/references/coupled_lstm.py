@@ -20,6 +20,9 @@ import numpy as np
 
 from . import _sigmoid
 
+GATES = ("forget", "candidate", "output")
+STATES = ("hidden", "cell")
+
 
 def step(
     x: np.ndarray,

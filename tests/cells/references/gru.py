@@ -25,6 +25,9 @@ import numpy as np
 
 from . import _sigmoid
 
+GATES = ("update", "reset", "candidate")
+STATES = ("hidden",)
+
 
 def step(
     x: np.ndarray,

@@ -19,6 +19,9 @@ import numpy as np
 
 from . import _sigmoid
 
+GATES = ("input", "forget", "candidate", "output")
+STATES = ("hidden", "cell")
+
 
 def step(
     x: np.ndarray, states: tuple[np.ndarray, ...], weights: dict[str, np.ndarray]

@@ -21,6 +21,9 @@ import numpy as np
 
 from . import _sigmoid
 
+GATES = ("input", "forget", "candidate", "output")
+STATES = ("hidden", "cell")
+
 
 def step(
     x: np.ndarray,

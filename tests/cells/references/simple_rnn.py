@@ -12,6 +12,9 @@ W is "kernel", U "recurrent_kernel", b "bias", each of one block. The states are
 
 import numpy as np
 
+GATES = ("candidate",)
+STATES = ("hidden",)
+
 
 def step(
     x: np.ndarray, states: tuple[np.ndarray, ...], weights: dict[str, np.ndarray]

@@ -1,0 +1,11 @@
+"""Whole sequences at once, fast: hand-written passes forward and backward, on plain TensorFlow tensors.
+
+A cell's kernel holds the arithmetic of one step, in both directions; `_sequence.py` holds the one
+time loop that all kernels share.
+"""
+
+from kerasrnn.fast import gru, lstm, simple_rnn
+from kerasrnn.fast._kernel import Kernel, Weights, kernel, kernel_for
+from kerasrnn.fast._sequence import run
+
+__all__ = ["Kernel", "Weights", "gru", "kernel", "kernel_for", "lstm", "run", "simple_rnn"]

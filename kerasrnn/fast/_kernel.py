@@ -1,0 +1,151 @@
+"""What a kernel is, and which cell has which."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from kerasrnn.cells import Cell
+
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a step, as tensors: what the recurrence reads besides the projected input.
+
+    Attributes:
+        recurrent: `(units, columns)`, the recurrent kernel in the dtype of the products.
+        others: Further weights by name, in the dtype of the gates.
+        mask: The recurrent dropout's mask, `(batch, units)`, or nothing.
+    """
+
+    recurrent: Tensor
+    others: dict[str, Tensor] = field(default_factory=dict)
+    mask: Tensor | None = None
+
+    @property
+    def units(self) -> int:
+        """The size of the output."""
+        return int(self.recurrent.shape[0])
+
+    def masked(self, h: Tensor) -> Tensor:
+        """The state on its way into the recurrent product."""
+        return h if self.mask is None else h * self.mask
+
+    def recur(self, h: Tensor, first: int = 0, last: int | None = None) -> Tensor:
+        """`h` times the recurrent kernel, or times its columns from `first` to `last`."""
+        return _product(self.masked(h), self.recurrent[:, first:last])
+
+    def recur_back(self, d: Tensor, first: int = 0, last: int | None = None) -> Tensor:
+        """The gradient of `recur` with respect to `h`."""
+        return self.masked(_product(d, tf.transpose(self.recurrent[:, first:last])))
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """`a b` in the dtype of `b`, which may be a narrow one; the result in the dtype of `a`."""
+    return tf.cast(tf.matmul(tf.cast(a, b.dtype), b), a.dtype)
+
+
+class Back(NamedTuple):
+    """What one step gives on the way back.
+
+    Attributes:
+        dx: The gradient of the projected input, `(batch, columns)`.
+        states: The gradients of the states before the step.
+        kept: Further tensors of which `weight_gradients` wants the whole sequence.
+        sums: Tensors of which it wants the sum over all steps.
+    """
+
+    dx: Tensor
+    states: tuple[Tensor, ...]
+    kept: tuple[Tensor, ...] = ()
+    sums: tuple[Tensor, ...] = ()
+
+
+class Kernel(abc.ABC):
+    """One step of a cell, forward and backward, on tensors `(batch, ...)` in the dtype of the gates.
+
+    A kernel is hashable and holds no tensors: what differs between two cells of a kind, such as which
+    peepholes there are, is an attribute.
+    """
+
+    states: ClassVar[int]
+    """How many states there are. The first is the output."""
+    saved: ClassVar[int]
+    """The size of what `forward` saves, in units."""
+    kept: ClassVar[tuple[int, ...]] = (1,)
+    """The sizes of what `backward` keeps, in units."""
+
+    @property
+    def sums(self) -> tuple[int, ...]:
+        """The sizes of what `backward` sums up, in units."""
+        return ()
+
+    @abc.abstractmethod
+    def forward(
+        self, x: Tensor, states: tuple[Tensor, ...], w: Weights
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The new states, and what `backward` wants of this step, `(batch, any)`."""
+
+    @abc.abstractmethod
+    def backward(
+        self,
+        saved: Tensor,
+        before: tuple[Tensor, ...],
+        after: tuple[Tensor, ...],
+        d_after: tuple[Tensor, ...],
+        w: Weights,
+    ) -> Back:
+        """The gradients of one step. Where `d_after` is zero everything in the result must be."""
+
+    @abc.abstractmethod
+    def weight_gradients(
+        self, dx: Tensor, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The gradients of `Weights.recurrent` and of `Weights.others`.
+
+        Args:
+            dx: Of all steps, `(batch * time, columns)`.
+            kept: Likewise.
+            sums: `(batch, ...)`.
+        """
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """The logistic function, by way of tanh, which XLA's CPU compiler turns into vector code."""
+    return 0.5 * tf.tanh(0.5 * x) + 0.5
+
+
+# From a cell to its kernel and the further weights that the kernel reads.
+Maker = Callable[[Any], tuple[Kernel, dict[str, Tensor]]]
+_KERNELS: dict[type[Cell], Maker] = {}
+
+
+def kernel(cell_class: type[Cell]) -> Callable[[Maker], Maker]:
+    """Say which kernel computes a cell: the decorator of a function from the cell to its kernel.
+
+    The kernel is for this class alone: a subclass may have other equations.
+    """
+
+    def register(maker: Maker) -> Maker:
+        _KERNELS[cell_class] = maker
+        return maker
+
+    return register
+
+
+def kernel_for(cell: Any) -> tuple[Kernel, dict[str, Tensor]] | None:
+    """The kernel of a cell and its further weights; nothing if it has none, or other squashings."""
+    maker = _KERNELS.get(type(cell))
+    usual = (
+        getattr(cell, "activation", None) is keras.activations.tanh
+        and getattr(cell, "recurrent_activation", keras.activations.sigmoid)
+        is keras.activations.sigmoid
+    )
+    return maker(cell) if maker and usual else None

@@ -1,0 +1,46 @@
+"""The simple recurrent network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from kerasrnn import cells
+from kerasrnn.fast._kernel import Back, Kernel, Tensor, Weights, kernel
+
+
+@dataclass(frozen=True)
+class SimpleRNNKernel(Kernel):
+    """Columns: candidate."""
+
+    states = 1
+    saved = 0
+
+    def forward(
+        self, x: Tensor, states: tuple[Tensor, ...], w: Weights
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        h = tf.tanh(x + w.recur(states[0]))
+        return (h,), h[:, :0]  # The state after the step is all that the way back needs.
+
+    def backward(
+        self,
+        saved: Tensor,
+        before: tuple[Tensor, ...],
+        after: tuple[Tensor, ...],
+        d_after: tuple[Tensor, ...],
+        w: Weights,
+    ) -> Back:
+        d = d_after[0] * (1 - after[0] * after[0])
+        return Back(d, (w.recur_back(d),), (w.masked(before[0]),))
+
+    def weight_gradients(
+        self, dx: Tensor, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return tf.matmul(kept[0], dx, transpose_a=True), {}
+
+
+@kernel(cells.SimpleRNNCell)
+def _simple_rnn(cell: Any) -> tuple[Kernel, dict[str, Tensor]]:
+    return SimpleRNNKernel(), {}
