@@ -5,7 +5,7 @@ time loop that all kernels share.
 """
 
 from kerasrnn.fast import gru, lstm, simple_rnn
-from kerasrnn.fast._kernel import Kernel, Weights, kernel, kernel_for
+from kerasrnn.fast._kernel import Back, Kernel, Weights, kernel, kernel_for
 from kerasrnn.fast._sequence import run
 
-__all__ = ["Kernel", "Weights", "gru", "kernel", "kernel_for", "lstm", "run", "simple_rnn"]
+__all__ = ["Back", "Kernel", "Weights", "gru", "kernel", "kernel_for", "lstm", "run", "simple_rnn"]

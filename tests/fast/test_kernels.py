@@ -1,0 +1,363 @@
+"""The kernels give what the cells' own steps give: values and gradients, compiled and not."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasrnn
+from kerasrnn import cells, fast
+from kerasrnn.layers import Recurrent
+from tests.cells._helpers import CASES, FEATURES, UNITS, randomise
+
+# Two ways through the same float32 operations, whose sums are taken in another order.
+VALUES, GRADIENTS = 1e-6, 1e-5
+# The mixed policies: the loop rounds states and gates to 16 bits, the kernels do not.
+HALF = {"mixed_float16": 2e-2, "mixed_bfloat16": 1e-1}
+
+BATCH, TIME = 5, 6
+RIGHT = np.arange(TIME) < np.array([[4], [3], [1], [4], [2]])
+ANY = np.array(
+    [
+        [0, 1, 1, 1, 1, 0],
+        [0, 1, 1, 0, 0, 0],
+        [0, 0, 1, 1, 1, 0],
+        [0, 1, 0, 1, 1, 0],
+        [0, 0, 0, 0, 0, 0],
+    ],
+    bool,
+)
+SCENARIOS = {
+    "plain": {},
+    "any mask, backwards, dropouts": {
+        "mask": ANY,
+        "training": True,
+        "go_backwards": True,
+        "dropout": 0.3,
+        "recurrent_dropout": 0.4,
+    },
+    "padding, the last output": {
+        "mask": RIGHT,
+        "return_sequences": False,
+        "zero_output_for_mask": True,
+    },
+    "any mask, any length, learned states": {
+        "mask": ANY,
+        "zero_output_for_mask": True,
+        "initial_state": "learned",
+        "dynamic": True,
+        "training": True,
+    },
+    "any mask, any length, the last output": {
+        "mask": ANY,
+        "return_sequences": False,
+        "dynamic": True,
+    },
+    "nothing but masked steps": {"mask": np.zeros((BATCH, TIME), bool), "training": True},
+}
+each_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
+# One of each kernel, with all that it can have.
+KINDS = [
+    case
+    for case in CASES
+    if case.use_bias
+    and (case.name != "peephole_lstm" or len(case.options["peepholes"]) in (1, 3))
+    and case.options.get("peepholes", ("input",)) in (("input",), ("input", "forget", "output"))
+]
+
+
+def run(
+    case,
+    implementation,
+    *,
+    mask=None,
+    training=False,
+    dynamic=False,
+    graph=True,
+    dropout=0.0,
+    recurrent_dropout=0.0,
+    dtype="float32",
+    shape=(BATCH, TIME),
+    units=UNITS,
+    **options,
+):
+    """Outputs, final states and the gradients of all that a layer depends on."""
+    options = {"return_sequences": True, "initial_state": "zeros", **options}
+    cell = case.cell(
+        units, dropout=dropout, recurrent_dropout=recurrent_dropout, seed=3, dtype=dtype
+    )
+    layer = Recurrent(
+        cell, implementation=implementation, return_state=True, dtype=dtype, **options
+    )
+    layer.build((None, None, FEATURES))
+    randomise(layer)
+    random = np.random.default_rng(7)
+    wide = "float64" if dtype == "float64" else "float32"
+    x = tf.constant(random.normal(size=(*shape, FEATURES)), wide)
+    states = [tf.constant(random.normal(size=(shape[0], units)), wide) for _ in cell.states]
+    if options["initial_state"] == "learned":
+        states = []
+    weights = [weight.value for weight in layer.trainable_weights]
+
+    def both_ways(x, mask, *states):
+        with tf.GradientTape() as tape:
+            tape.watch([x, *states])
+            outputs = layer(x, initial_state=list(states) or None, mask=mask, training=training)
+            # Every element with a weight of its own, so that no two errors even out.
+            loss = tf.add_n(
+                [
+                    tf.reduce_sum(tf.cast(y, wide) * _ramp(tf.shape(y), wide, n))
+                    for n, y in enumerate(outputs)
+                ]
+            )
+        return outputs, tape.gradient(loss, [x, *states, *weights])
+
+    arguments = [x, *states] if mask is None else [x, *states, tf.constant(mask)]
+
+    def function(x, *rest):
+        return both_ways(x, None if mask is None else rest[-1], *rest[: len(states)])
+
+    if not graph:
+        return _numbers(function(*arguments))
+    signature = None
+    if dynamic:
+        signature = [tf.TensorSpec([None, *a.shape[1:]], a.dtype) for a in arguments]
+        signature[0] = tf.TensorSpec((None, None, FEATURES), wide)
+        if mask is not None:
+            signature[-1] = tf.TensorSpec((None, None), bool)
+    return _numbers(tf.function(function, input_signature=signature)(*arguments))
+
+
+def _ramp(shape, dtype, seed):
+    numbers = tf.range(tf.cast(tf.reduce_prod(shape), "float64"))
+    return tf.reshape(tf.cast(tf.sin(numbers + seed), dtype), shape)
+
+
+def _numbers(results):
+    outputs, gradients = results
+    return [np.asarray(tf.cast(y, "float64")) for y in outputs], [
+        np.asarray(tf.cast(g, "float64")) for g in gradients
+    ]
+
+
+def assert_alike(one, other, values=VALUES, gradients=GRADIENTS):
+    for (first, second), tolerance in zip(
+        zip(one, other, strict=True), (values, gradients), strict=True
+    ):
+        for a, b in zip(first, second, strict=True):
+            assert a.shape == b.shape
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, abs(b).max()))
+
+
+@each_scenario
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_ordinary_graph_gives_what_the_loop_gives(case, scenario):
+    """What runs in eager calls and in exported models."""
+    options = SCENARIOS[scenario]
+    assert_alike(
+        run(case, "fused", graph=False, **options), run(case, "loop", graph=False, **options)
+    )
+
+
+@each_scenario
+@pytest.mark.parametrize("case", KINDS, ids=str)
+def test_xla_gives_what_the_loop_gives(case, scenario):
+    """What runs in `fit` and `predict`."""
+    options = SCENARIOS[scenario]
+    assert_alike(run(case, "fused", **options), run(case, "loop", graph=False, **options))
+
+
+@pytest.mark.parametrize("case", KINDS, ids=str)
+def test_float64(case):
+    options = {"mask": ANY, "dtype": "float64", "recurrent_dropout": 0.3, "training": True}
+    for graph in (True, False):
+        assert_alike(
+            run(case, "fused", graph=graph, **options),
+            run(case, "loop", graph=False, **options),
+            values=1e-13,
+            gradients=1e-12,
+        )
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("case", KINDS, ids=str)
+def test_sixteen_bits(case, dtype):
+    """The gates and the carried states in 32 bits: nearer to the truth than the loop."""
+    options = {"mask": ANY, "training": True}
+    truth = run(case, "loop", graph=False, **options)
+    mixed = run(case, "fused", dtype=dtype, **options)
+    assert_alike(mixed, truth, HALF[dtype], HALF[dtype])
+
+
+@pytest.mark.parametrize(
+    ("shape", "units"),
+    [((1, 1), 1), ((1, 7), 3), ((3, 1), 2), ((2, 5), 1), ((1000, 2), 2), ((2, 3000), 2)],
+)
+@pytest.mark.parametrize("name", ["peephole_lstm", "gru"])
+def test_odd_sizes(name, shape, units):
+    """One of everything, more shards than sequences, many sequences, many steps."""
+    case = next(case for case in KINDS if case.name == name)
+    options = {"shape": shape, "units": units, "training": True}
+    # Over 3000 steps rounding adds up, in both.
+    tolerance = 1e-4 if shape[1] > 1000 else GRADIENTS
+    assert_alike(
+        run(case, "fused", **options),
+        run(case, "loop", **options),
+        values=VALUES * (10 if shape[1] > 1000 else 1),
+        gradients=tolerance,
+    )
+
+
+@pytest.mark.parametrize("time", [1, 2, 3, 5, 9, 17, 33, 100])
+def test_any_length_is_rounded_up_without_a_trace(time):
+    """For few compilations; `tests/layers` sees to the empty ones with masks."""
+    case = next(case for case in KINDS if case.name == "coupled_lstm")
+    options = {"shape": (3, time), "dynamic": True, "training": True}
+    known = {"shape": (3, time), "training": True, "graph": False}
+    assert_alike(run(case, "fused", **options), run(case, "loop", **known))
+
+
+def test_few_lengths_are_compiled():
+    """Of all lengths up to 400 no more than 35 are left, and none grows by more than a quarter."""
+    lengths = set()
+    for time in range(1, 401):
+        inputs, _ = fast._sequence._padded(tf.zeros((1, time, 1)), None)
+        lengths.add(inputs.shape[1])
+        assert time <= inputs.shape[1] <= max(time * 1.25, time + 1)
+    assert len(lengths) <= 35
+
+
+# Which kernel, and when.
+
+
+def xla_is_used(function) -> bool:
+    graph = function.graph.as_graph_def()
+    called = [f.attr["_XlaMustCompile"].b for f in graph.library.function]
+    return any(called)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_cell_of_the_package_has_a_kernel(case):
+    cell = case.cell()
+    cell.build((None, FEATURES))
+    assert fast.kernel_for(cell) is not None
+
+
+def test_a_subclass_does_not_inherit_a_kernel():
+    """It may have other equations."""
+
+    class Other(cells.LSTMCell):
+        def step(self, x, states):
+            done = super().step(x, states)
+            return done._replace(output=2 * done.output)
+
+    assert fast.kernel_for(Other(3)) is None
+    x = np.ones((2, 3, 4), "float32")
+    one, other = Recurrent(cells.LSTMCell(3)), Recurrent(Other(3))
+    one.build(x.shape), other.build(x.shape)
+    other.set_weights(one.get_weights())
+    np.testing.assert_allclose(other(x), 2 * one(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("arguments", [{"activation": "relu"}, {"recurrent_activation": "relu"}])
+def test_other_squashings_have_no_kernel(arguments):
+    cell = cells.GRUCell(3, **arguments)
+    cell.build((None, 2))
+    assert fast.kernel_for(cell) is None
+
+
+def test_a_user_may_write_a_kernel():
+    @cells.cell(paper="https://example.org/leaky", package="test_kernels")
+    class LeakyCell(cells.Cell):
+        gates = ("candidate",)
+
+        def step(self, x, states):
+            h = 0.9 * states[0] + 0.1 * self.activation(x + self.recur(states[0]))
+            return cells.Step(h, (h,), {"candidate": h})
+
+    class LeakyKernel(fast.Kernel):
+        states, saved = 1, 1
+
+        def forward(self, x, states, w):
+            n = tf.tanh(x + w.recur(states[0]))
+            return (0.9 * states[0] + 0.1 * n,), n
+
+        def backward(self, saved, before, after, d_after, w):
+            d = 0.1 * d_after[0] * (1 - saved * saved)
+            return fast.Back(d, (0.9 * d_after[0] + w.recur_back(d),), (w.masked(before[0]),))
+
+        def weight_gradients(self, dx, kept, sums):
+            return tf.matmul(kept[0], dx, transpose_a=True), {}
+
+    kernel = LeakyKernel()
+    fast.kernel(LeakyCell)(lambda cell: (kernel, {}))
+
+    class OneCase:
+        name = "leaky"
+
+        @staticmethod
+        def cell(units, **arguments):
+            return LeakyCell(units, **arguments)
+
+    try:
+        for scenario in SCENARIOS.values():
+            assert_alike(
+                run(OneCase, "fused", **scenario), run(OneCase, "loop", graph=False, **scenario)
+            )
+    finally:
+        cells._registry._REGISTER.pop("leaky")
+
+
+def test_fit_compiles_and_an_eager_call_does_not(monkeypatch):
+    seen = []
+    real = fast._sequence._passes
+
+    def watched(kernel, names, dropout, compiled):
+        seen.append(compiled)
+        return real(kernel, names, dropout, compiled)
+
+    monkeypatch.setattr(fast._sequence, "_passes", watched)
+    model = keras.Sequential([kerasrnn.layers.GRU(3), keras.layers.Dense(1)])
+    x, y = np.ones((4, 5, 2), "float32"), np.ones((4, 1), "float32")
+    model(x)
+    assert seen == [False]
+    model.compile("sgd", "mse", jit_compile=False)
+    model.fit(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    assert all(seen[1:]) and len(seen) > 2
+
+
+def test_an_exported_model_runs_where_xla_is_not_linked(tmp_path):
+    inputs = keras.Input((None, 2))
+    shared = keras.layers.Bidirectional(kerasrnn.layers.PeepholeLSTM(3))
+    model = keras.Model(inputs, shared(inputs))
+    x = np.random.default_rng(0).normal(size=(4, 5, 2)).astype("float32")
+    expected = model.predict(x, verbose=0)  # which compiles
+    for name, export in (
+        ("keras", lambda path: model.export(path, verbose=False)),
+        ("tensorflow", lambda path: tf.saved_model.save(model, path)),
+    ):
+        export(str(tmp_path / name))
+        loaded = tf.saved_model.load(str(tmp_path / name))
+        function = loaded.signatures["serving_default"]
+        ops = {
+            node.op for f in function.graph.as_graph_def().library.function for node in f.node_def
+        }
+        assert not xla_is_used(function) and not any(op.startswith("Xla") for op in ops)
+        (output,) = function(tf.constant(x)).values()
+        np.testing.assert_allclose(output, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("implementation", ["auto", "fused", "loop"])
+def test_the_choice_is_saved_and_survives(implementation, tmp_path):
+    layer = kerasrnn.layers.LSTM(3, implementation=implementation)
+    model = keras.Sequential([keras.Input((None, 2)), keras.layers.Bidirectional(layer)])
+    model.save(tmp_path / "model.keras")
+    for other in (
+        model,
+        keras.models.clone_model(model),
+        keras.models.load_model(tmp_path / "model.keras"),
+    ):
+        both = other.layers[0]
+        assert both.forward_layer.implementation == implementation
+        assert both.backward_layer.implementation == implementation
