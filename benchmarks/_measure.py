@@ -1,0 +1,85 @@
+"""What the benchmarks share: interleaved rounds, tables, where it ran, and the files they write."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+Step = Callable[[], object]
+
+
+def interleaved(
+    steps: Mapping[str, Step], rounds: int, title: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The median seconds of each step, and the seconds of its first call.
+
+    In every round each contender has its turn, so that whatever slows the machine down slows all.
+    """
+    first = {}
+    for name, step in tqdm(steps.items(), desc=f"{title}, first calls", leave=False, disable=None):
+        begin = time.perf_counter()
+        step()
+        first[name] = time.perf_counter() - begin
+        step()
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in tqdm(range(rounds), desc=title, leave=False, disable=None):
+        for name, step in steps.items():
+            begin = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: float(np.median(taken)) for name, taken in seconds.items()}, first
+
+
+def table(rows: list[list[str]]) -> str:
+    """Rows as aligned text, the first column to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if number else text.ljust(width)
+            for number, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def where_it_ran() -> dict[str, Any]:
+    """The machine and the versions."""
+    versions = {}
+    for name in ("kerasrnn", "keras", "tensorflow", "torch", "onnxruntime", "jax", "numpy"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    machine = {"processor": _processor(), "cores": cores, "python": platform.python_version()}
+    return machine | {"backend": keras.backend.backend()} | versions
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def write(out: str | Path, name: str, content: dict[str, Any]) -> Path:
+    """Write `name`.json into a folder."""
+    path = Path(out) / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    part.replace(path)
+    return path
