@@ -56,5 +56,5 @@ def test_what_is_not_installed_is_left_out_and_named(tiny, monkeypatch, tmp_path
 
 
 def test_a_layer_that_is_not_there(tmp_path):
-    with pytest.raises(SystemExit, match="`layers` must name layers of this package: .*'Conv1D'"):
+    with pytest.raises(SystemExit, match=r"`layers` must name layers of this package: .*'Conv1D'"):
         layers.main(Options(layers=("Conv1D",), out=str(tmp_path)))

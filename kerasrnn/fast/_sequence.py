@@ -74,11 +74,13 @@ def run(
     Returns:
         The outputs and the final states, in the dtype of the gates.
     """
-    others, names = others or {}, tuple(others or {})
-    wide = states[0].dtype
+    others = others or {}
+    names, wide = tuple(others), states[0].dtype
     compiled = compiled and xla is not None
     shards = _shards(inputs.shape[0]) if compiled else 1
-    passes = _passes(kernel, names, recurrent_mask is not None, compiled)
+    units, columns = recurrent_kernel.shape
+    kind = (kernel, names, recurrent_mask is not None)
+    passes = _passes(*kind, compiled, units, columns)
     time, any_length = tf.shape(inputs)[1], inputs.shape[1] is None
     if any_length:
         if not compiled and mask is None:  # The step that is added to none must not count.
@@ -102,6 +104,9 @@ def run(
             sizes = [static // shards] * (shards - 1) + [static - static // shards * (shards - 1)]
         return list(zip(*[tf.split(t, sizes, axis=0, num=shards) for t in tensors], strict=True))
 
+    def joined(values: Sequence[Tensor]) -> Tensor:
+        return values[0] if shards == 1 else tf.concat(values, axis=0)
+
     def project(x: Tensor, kernel: Tensor, *bias: Tensor) -> Tensor:
         x, rows, time = _flat(x), tf.shape(x)[0], tf.shape(x)[1]
         z = tf.matmul(x, kernel)
@@ -110,13 +115,13 @@ def run(
 
     @tf.custom_gradient
     def sequence(*arguments: Tensor) -> Any:
-        values = iter(arguments)
-        inputs, input_kernel, recurrent_kernel = (next(values) for _ in range(3))
-        bias = (next(values),) if use_bias else ()
-        other = [next(values) for _ in names]
-        states = tuple(values)
+        given = iter(arguments)
+        inputs, input_kernel, recurrent_kernel = (next(given) for _ in range(3))
+        bias = (next(given),) if use_bias else ()
+        other = [next(given) for _ in names]
+        states = tuple(given)
 
-        def forward(keep: bool) -> list[Any]:
+        def forward(keep: bool) -> list[Forward]:
             return [
                 passes.forward(
                     project(x, input_kernel, *bias),
@@ -132,16 +137,43 @@ def run(
                 for x, *part in cut([inputs, *states, *rows, *steps])
             ]
 
-        done = forward(keep)
+        def results(done: list[Forward]) -> list[Tensor]:
+            finals = [joined([d.finals[n] for d in done]) for n in range(kernel.states)]
+            outputs = [joined([d.sequences[0] for d in done])] if all_outputs else []
+            return [*outputs, *finals]
 
-        def joined(values: Sequence[Tensor]) -> Tensor:
-            return values[0] if shards == 1 else tf.concat(values, axis=0)
+        def uncompiled() -> list[Tensor]:
+            some = tf.maximum(
+                time, 1
+            )  # XLA, if it compiles all around this, does so for no steps too.
+            done = _passes(*kind, False, units, columns).forward(
+                project(inputs[:, :some], input_kernel, *bias),
+                states,
+                (*rows, *(step[:, :some] for step in steps)),
+                recurrent_kernel,
+                other,
+                tf.constant(0),
+                some,
+                keep=False,
+                outputs=all_outputs,
+            )
+            beyond = [[0, 0], [0, tf.shape(inputs)[1] - some], [0, 0]]
+            outputs = [tf.pad(done.sequences[0], beyond)] if all_outputs else []
+            return [*outputs, *done.finals]
 
-        finals = [joined([d.finals[n] for d in done]) for n in range(kernel.states)]
-        outputs = [joined([d.sequences[0] for d in done])] if all_outputs else []
+        done = forward(keep=True) if keep else []
+        if keep:
+            values = results(done)
+        elif compiled and any_length:
+            # Of no known length, and not for training: few steps are run sooner than compiled.
+            count = tf.shape(inputs)[0] * time
+            few = tf.logical_and(count > 0, count < WORTH_COMPILING)
+            values = tf.cond(few, uncompiled, lambda: results(forward(keep=False)))
+        else:
+            values = results(forward(keep=False))
 
         def gradient(*upstream: Tensor) -> list[Tensor]:
-            kept = done if keep else forward(True)
+            kept = done or forward(keep=True)
             parts = []
             for d, (x, *part) in zip(
                 kept, cut([inputs, *states, *rows, *steps, *upstream]), strict=True
@@ -179,7 +211,7 @@ def run(
             d_inputs, *d_states = (joined(values) for values in together[:split])
             return [d_inputs, *(tf.add_n(values) for values in together[split:]), *d_states]
 
-        return (*outputs, *finals), gradient
+        return tuple(values), gradient
 
     weights = [input_kernel, recurrent_kernel, *([bias] if use_bias else []), *others.values()]
     # A variable that is handed on as itself would have to be a keyword of the gradient.
@@ -190,6 +222,10 @@ def run(
         return Result(None, finals)
     outputs = finals.pop(0)
     return Result(outputs[:, :time] if any_length else outputs, finals)
+
+
+# Steps in a batch, all sequences taken together.
+WORTH_COMPILING = 4096
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -306,12 +342,15 @@ class _Arrays:
 
 
 @functools.cache
-def _passes(kernel: Kernel, names: tuple[str, ...], dropout: bool, compiled: bool) -> Passes:
-    """Traced once for each kernel and kind of call, and compiled once for each shape."""
+def _passes(
+    kernel: Kernel, names: tuple[str, ...], dropout: bool, compiled: bool, units: int, columns: int
+) -> Passes:
+    """Traced once for each kernel, size and kind of call, and compiled once for each shape."""
     store: Any = _Buffers if compiled else _Arrays
 
     def weights(recurrent_kernel: Tensor, others: list[Tensor], rows: Sequence[Tensor]) -> Weights:
         mask = rows[0] if dropout else None
+        recurrent_kernel = tf.ensure_shape(recurrent_kernel, [units, columns])
         return Weights(recurrent_kernel, dict(zip(names, others, strict=True)), mask)
 
     def valid(rows: Sequence[Tensor], t: Tensor) -> Tensor | None:
@@ -331,9 +370,10 @@ def _passes(kernel: Kernel, names: tuple[str, ...], dropout: bool, compiled: boo
         outputs: bool,
     ) -> Forward:
         w = weights(recurrent_kernel, others, rows)
+        (x,), states = _sized(columns, x), _sized(units, *states)
         dtype = states[0].dtype
-        sizes = [w.units] * (kernel.states if keep else int(outputs))
-        sizes += [kernel.saved * w.units] if keep else []
+        sizes = [units] * (kernel.states if keep else int(outputs))
+        sizes += [kernel.saved * units] if keep else []
 
         def body(t: Tensor, states: Any, *sequences: Any) -> Any:
             new, saved = kernel.forward(tf.cast(store.row(x, t), dtype), states, w)
@@ -346,9 +386,7 @@ def _passes(kernel: Kernel, names: tuple[str, ...], dropout: bool, compiled: boo
             return t + 1, new, *written
 
         empty = [store.new(x, size, dtype) for size in sizes]
-        _, finals, *sequences = tf.while_loop(
-            lambda t, *_: t < stop, body, (start, tuple(states), *empty)
-        )
+        _, finals, *sequences = tf.while_loop(lambda t, *_: t < stop, body, (start, states, *empty))
         read = [store.read(s, size) for s, size in zip(sequences, sizes, strict=True)]
         saved = read.pop() if keep else None
         return Forward(finals, tuple(read), saved)
@@ -366,8 +404,12 @@ def _passes(kernel: Kernel, names: tuple[str, ...], dropout: bool, compiled: boo
         stop: Tensor,
     ) -> Backward:
         w = weights(recurrent_kernel, others, rows)
+        (saved,) = _sized(kernel.saved * units, saved)
+        sequences, states, d_finals = (_sized(units, *s) for s in (sequences, states, d_finals))
+        if d_outputs is not None:
+            (d_outputs,) = _sized(units, d_outputs)
         dtype = d_finals[0].dtype
-        sizes = [recurrent_kernel.shape[1], *(size * w.units for size in kernel.kept)]
+        sizes = [columns, *(size * units for size in kernel.kept)]
 
         def body(t: Tensor, d_states: Any, sums: Any, *written: Any) -> Any:
             first, previous = tf.equal(t, start), tf.maximum(t - 1, 0)
@@ -395,16 +437,24 @@ def _passes(kernel: Kernel, names: tuple[str, ...], dropout: bool, compiled: boo
             return t - 1, d_before, sums, *new
 
         batch = tf.shape(d_finals[0])[0]
-        sums = tuple(tf.zeros(tf.stack([batch, size * w.units]), dtype) for size in kernel.sums)
+        sums = tuple(tf.zeros(tf.stack([batch, size * units]), dtype) for size in kernel.sums)
         empty = [store.new(saved, size, dtype) for size in sizes]
         _, d_states, sums, *written = tf.while_loop(
-            lambda t, *_: t >= start, body, (stop - 1, tuple(d_finals), sums, *empty)
+            lambda t, *_: t >= start, body, (stop - 1, d_finals, sums, *empty)
         )
         dx, *kept = (store.read(s, size) for s, size in zip(written, sizes, strict=True))
         return Backward(dx, d_states, tuple(kept), sums)
 
-    function = functools.partial(tf.function, autograph=False, jit_compile=compiled or None)
+    # One trace for all lengths; XLA compiles for each in any case.
+    function = functools.partial(
+        tf.function, autograph=False, jit_compile=compiled or None, reduce_retracing=not compiled
+    )
     return Passes(function(forward), function(backward))
 
 
 _same = itertools.repeat
+
+
+def _sized(size: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors, whose last dimension a trace for all shapes has forgotten."""
+    return tuple(tf.ensure_shape(x, [None] * (x.shape.rank - 1) + [size]) for x in tensors)

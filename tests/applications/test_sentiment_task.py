@@ -71,7 +71,7 @@ def test_metrics(trained, corpus, model):
     assert metrics["parameters"] == model.count_params()
     assert metrics["train_seconds"] > 0
     rows = history(trained.folder)
-    losses = [float(row["val_loss"]) for row in rows]
+    losses = [float(row["val_cross_entropy"]) for row in rows]
     assert metrics["epochs"] == len(rows)
     assert metrics["best_epoch"] == 1 + losses.index(min(losses))
 

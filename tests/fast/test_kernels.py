@@ -159,6 +159,18 @@ def test_an_ordinary_graph_gives_what_the_loop_gives(case, scenario):
     )
 
 
+@pytest.mark.parametrize("worth", [0, 10**9])
+def test_inference_on_few_steps_is_not_compiled(worth, monkeypatch):
+    """Where the length is known only when it comes. Its gradients are right as well."""
+    monkeypatch.setattr(fast._sequence, "WORTH_COMPILING", worth)
+    for case in KINDS:
+        for options in ({"mask": ANY, "zero_output_for_mask": True}, {"return_sequences": False}):
+            assert_alike(
+                run(case, "fused", dynamic=True, **options),
+                run(case, "loop", graph=False, **options),
+            )
+
+
 @each_scenario
 @pytest.mark.parametrize("case", KINDS, ids=str)
 def test_xla_gives_what_the_loop_gives(case, scenario):
@@ -312,9 +324,9 @@ def test_fit_compiles_and_an_eager_call_does_not(monkeypatch):
     seen = []
     real = fast._sequence._passes
 
-    def watched(kernel, names, dropout, compiled):
+    def watched(kernel, names, dropout, compiled, *sizes):
         seen.append(compiled)
-        return real(kernel, names, dropout, compiled)
+        return real(kernel, names, dropout, compiled, *sizes)
 
     monkeypatch.setattr(fast._sequence, "_passes", watched)
     model = keras.Sequential([kerasrnn.layers.GRU(3), keras.layers.Dense(1)])

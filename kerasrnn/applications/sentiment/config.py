@@ -72,7 +72,8 @@ class SentimentConfig(DataConfig, RunConfig):
     epochs: int | None = None
     """Passes over the training set. By default 6, or as many as make 300 updates."""
     patience: int | None = None
-    """Epochs without a better validation loss after which to stop. By default a third of `epochs`."""
+    """Epochs without a lower cross-entropy in validation after which to stop. By default a third of
+    `epochs`, but at least 3."""
     learning_rate: float = 0.002
     """The highest learning rate of Adam; it rises over the first twentieth of the training and
     falls to nothing along a cosine."""
