@@ -1,4 +1,4 @@
-"""The one time loop: a kernel over a whole sequence, forward and backward.
+"""A kernel over a whole sequence, with the gradient that belongs to it.
 
 What makes it fast, in the order of its effect (benchmarks/ measures it):
 
@@ -12,19 +12,15 @@ What makes it fast, in the order of its effect (benchmarks/ measures it):
 from __future__ import annotations
 
 import functools
-import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kerasrnn.fast._kernel import Kernel, Tensor, Weights
-
-try:  # XLA's own slices write a step into a buffer in its place; TensorFlow has no public name for them.
-    from tensorflow.compiler.tf2xla.ops import gen_xla_ops as xla
-except ImportError:  # Then the loop runs as an ordinary graph.
-    xla = None
+from kerasrnn.fast import _loop
+from kerasrnn.fast._kernel import Kernel, Tensor
+from kerasrnn.fast._loop import Forward
 
 
 class Result(NamedTuple):
@@ -76,11 +72,11 @@ def run(
     """
     others = others or {}
     names, wide = tuple(others), states[0].dtype
-    compiled = compiled and xla is not None
+    compiled = compiled and _loop.CAN_COMPILE
     shards = _shards(inputs.shape[0]) if compiled else 1
     units, columns = recurrent_kernel.shape
     kind = (kernel, names, recurrent_mask is not None)
-    passes = _passes(*kind, compiled, units, columns)
+    ways = _loop.passes(*kind, compiled, units, columns)
     time, any_length = tf.shape(inputs)[1], inputs.shape[1] is None
     if any_length:
         if not compiled and mask is None:  # The step that is added to none must not count.
@@ -123,7 +119,7 @@ def run(
 
         def forward(keep: bool) -> list[Forward]:
             return [
-                passes.forward(
+                ways.forward(
                     project(x, input_kernel, *bias),
                     part[: kernel.states],
                     part[kernel.states :],
@@ -143,10 +139,9 @@ def run(
             return [*outputs, *finals]
 
         def uncompiled() -> list[Tensor]:
-            some = tf.maximum(
-                time, 1
-            )  # XLA, if it compiles all around this, does so for no steps too.
-            done = _passes(*kind, False, units, columns).forward(
+            # XLA, if it compiles all around this, compiles it for no steps too.
+            some = tf.maximum(time, 1)
+            done = _loop.passes(*kind, False, units, columns).forward(
                 project(inputs[:, :some], input_kernel, *bias),
                 states,
                 (*rows, *(step[:, :some] for step in steps)),
@@ -179,7 +174,7 @@ def run(
                 kept, cut([inputs, *states, *rows, *steps, *upstream]), strict=True
             ):
                 own, d_up = part[: -len(upstream)], part[-len(upstream) :]
-                back = passes.backward(
+                back = ways.backward(
                     d.saved,
                     d.sequences,
                     own[: kernel.states],
@@ -272,189 +267,3 @@ def _padded(inputs: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]
 
 
 _LOG_2 = 0.6931472
-
-
-class Forward(NamedTuple):
-    """What the way forward leaves behind, of one shard."""
-
-    finals: tuple[Tensor, ...]
-    sequences: tuple[Tensor, ...]
-    saved: Tensor | None
-
-
-class Backward(NamedTuple):
-    """What the way back gives, of one shard."""
-
-    dx: Tensor
-    states: tuple[Tensor, ...]
-    kept: tuple[Tensor, ...]
-    sums: tuple[Tensor, ...]
-
-
-class Passes(NamedTuple):
-    """Both ways of one kernel, compiled or not."""
-
-    forward: Callable[..., Forward]
-    backward: Callable[..., Backward]
-
-
-class _Buffers:
-    """Sequences `(batch, time, size)` in XLA: a step is read from and written to its place in them."""
-
-    @staticmethod
-    def new(like: Tensor, size: int, dtype: Any) -> Tensor:
-        batch, time = tf.unstack(tf.shape(like)[:2])
-        return tf.zeros(tf.stack([batch, time, size]), dtype)
-
-    @staticmethod
-    def row(x: Tensor, t: Tensor) -> Tensor:
-        sizes = tf.stack([tf.shape(x)[0], 1, x.shape[2]])
-        row = xla.xla_dynamic_slice(x, tf.stack([0, t, 0]), sizes)
-        return tf.reshape(row, tf.stack([tf.shape(x)[0], x.shape[2]]))
-
-    @staticmethod
-    def write(x: Tensor, t: Tensor, row: Tensor) -> Tensor:
-        return xla.xla_dynamic_update_slice(x, row[:, None], tf.stack([0, t, 0]))
-
-    @staticmethod
-    def read(x: Tensor, size: int) -> Tensor:
-        return tf.ensure_shape(x, [None, None, size])
-
-
-class _Arrays:
-    """The same in an ordinary graph."""
-
-    @staticmethod
-    def new(like: Tensor, size: int, dtype: Any) -> Any:
-        return tf.TensorArray(dtype, size=tf.shape(like)[1], element_shape=[None, size])
-
-    @staticmethod
-    def row(x: Tensor, t: Tensor) -> Tensor:
-        return x[:, t]
-
-    @staticmethod
-    def write(x: Any, t: Tensor, row: Tensor) -> Any:
-        return x.write(t, row)
-
-    @staticmethod
-    def read(x: Any, size: int) -> Tensor:
-        return tf.ensure_shape(tf.transpose(x.stack(), [1, 0, 2]), [None, None, size])
-
-
-@functools.cache
-def _passes(
-    kernel: Kernel, names: tuple[str, ...], dropout: bool, compiled: bool, units: int, columns: int
-) -> Passes:
-    """Traced once for each kernel, size and kind of call, and compiled once for each shape."""
-    store: Any = _Buffers if compiled else _Arrays
-
-    def weights(recurrent_kernel: Tensor, others: list[Tensor], rows: Sequence[Tensor]) -> Weights:
-        mask = rows[0] if dropout else None
-        recurrent_kernel = tf.ensure_shape(recurrent_kernel, [units, columns])
-        return Weights(recurrent_kernel, dict(zip(names, others, strict=True)), mask)
-
-    def valid(rows: Sequence[Tensor], t: Tensor) -> Tensor | None:
-        """The mask's column for a step, `(batch, 1)`, if there is a mask."""
-        left = rows[1:] if dropout else rows
-        return store.row(left[0][..., None], t) if left else None
-
-    def forward(
-        x: Tensor,
-        states: tuple[Tensor, ...],
-        rows: tuple[Tensor, ...],
-        recurrent_kernel: Tensor,
-        others: list[Tensor],
-        start: Tensor,
-        stop: Tensor,
-        keep: bool,
-        outputs: bool,
-    ) -> Forward:
-        w = weights(recurrent_kernel, others, rows)
-        (x,), states = _sized(columns, x), _sized(units, *states)
-        dtype = states[0].dtype
-        sizes = [units] * (kernel.states if keep else int(outputs))
-        sizes += [kernel.saved * units] if keep else []
-
-        def body(t: Tensor, states: Any, *sequences: Any) -> Any:
-            new, saved = kernel.forward(tf.cast(store.row(x, t), dtype), states, w)
-            here = valid(rows, t)
-            if here is not None:
-                new = tuple(tf.where(here, n, s) for n, s in zip(new, states, strict=True))
-            values = (*new, saved) if keep else new
-            # Without `keep` there is a sequence of the first state, or none.
-            written = [store.write(*s) for s in zip(sequences, _same(t), values, strict=False)]
-            return t + 1, new, *written
-
-        empty = [store.new(x, size, dtype) for size in sizes]
-        _, finals, *sequences = tf.while_loop(lambda t, *_: t < stop, body, (start, states, *empty))
-        read = [store.read(s, size) for s, size in zip(sequences, sizes, strict=True)]
-        saved = read.pop() if keep else None
-        return Forward(finals, tuple(read), saved)
-
-    def backward(
-        saved: Tensor,
-        sequences: tuple[Tensor, ...],
-        states: tuple[Tensor, ...],
-        rows: tuple[Tensor, ...],
-        recurrent_kernel: Tensor,
-        others: list[Tensor],
-        d_finals: tuple[Tensor, ...],
-        d_outputs: Tensor | None,
-        start: Tensor,
-        stop: Tensor,
-    ) -> Backward:
-        w = weights(recurrent_kernel, others, rows)
-        (saved,) = _sized(kernel.saved * units, saved)
-        sequences, states, d_finals = (_sized(units, *s) for s in (sequences, states, d_finals))
-        if d_outputs is not None:
-            (d_outputs,) = _sized(units, d_outputs)
-        dtype = d_finals[0].dtype
-        sizes = [columns, *(size * units for size in kernel.kept)]
-
-        def body(t: Tensor, d_states: Any, sums: Any, *written: Any) -> Any:
-            first, previous = tf.equal(t, start), tf.maximum(t - 1, 0)
-            before = tuple(
-                tf.where(first, initial, store.row(s, previous))
-                for initial, s in zip(states, sequences, strict=True)
-            )
-            after = tuple(store.row(s, t) for s in sequences)
-            if d_outputs is not None:
-                d_states = (d_states[0] + store.row(d_outputs, t), *d_states[1:])
-            here = valid(rows, t)
-            own = d_states
-            if here is not None:
-                own = tuple(tf.where(here, d, tf.zeros_like(d)) for d in d_states)
-            back = kernel.backward(store.row(saved, t), before, after, own, w)
-            d_before = back.states
-            if here is not None:
-                d_before = tuple(
-                    b + tf.where(here, tf.zeros_like(d), d)
-                    for b, d in zip(d_before, d_states, strict=True)
-                )
-            sums = tuple(s + value for s, value in zip(sums, back.sums, strict=True))
-            values = (back.dx, *back.kept)
-            new = [store.write(*s) for s in zip(written, _same(t), values, strict=False)]
-            return t - 1, d_before, sums, *new
-
-        batch = tf.shape(d_finals[0])[0]
-        sums = tuple(tf.zeros(tf.stack([batch, size * units]), dtype) for size in kernel.sums)
-        empty = [store.new(saved, size, dtype) for size in sizes]
-        _, d_states, sums, *written = tf.while_loop(
-            lambda t, *_: t >= start, body, (stop - 1, d_finals, sums, *empty)
-        )
-        dx, *kept = (store.read(s, size) for s, size in zip(written, sizes, strict=True))
-        return Backward(dx, d_states, tuple(kept), sums)
-
-    # One trace for all lengths; XLA compiles for each in any case.
-    function = functools.partial(
-        tf.function, autograph=False, jit_compile=compiled or None, reduce_retracing=not compiled
-    )
-    return Passes(function(forward), function(backward))
-
-
-_same = itertools.repeat
-
-
-def _sized(size: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors, whose last dimension a trace for all shapes has forgotten."""
-    return tuple(tf.ensure_shape(x, [None] * (x.shape.rank - 1) + [size]) for x in tensors)

@@ -22,8 +22,8 @@ IMPLEMENTATIONS = ("auto", "fused", "loop")
 class Recurrent(keras.layers.RNN):
     """Runs any cell over a sequence, as `keras.layers.RNN` does, and faster where the cell allows.
 
-    The cells of `kerasrnn.cells` have their inputs projected once for all time steps, outside the
-    loop. Any other Keras cell, and a list of cells, works too.
+    The cells of `kerasrnn.cells` run by kernels on TensorFlow; elsewhere their inputs are projected
+    once for all time steps, outside the loop. Any other Keras cell, and a list of cells, works too.
 
     Args:
         cell: A cell, or a list of cells to be stacked within each time step.

@@ -322,13 +322,13 @@ def test_a_user_may_write_a_kernel():
 
 def test_fit_compiles_and_an_eager_call_does_not(monkeypatch):
     seen = []
-    real = fast._sequence._passes
+    real = fast._loop.passes
 
     def watched(kernel, names, dropout, compiled, *sizes):
         seen.append(compiled)
         return real(kernel, names, dropout, compiled, *sizes)
 
-    monkeypatch.setattr(fast._sequence, "_passes", watched)
+    monkeypatch.setattr(fast._loop, "passes", watched)
     model = keras.Sequential([kerasrnn.layers.GRU(3), keras.layers.Dense(1)])
     x, y = np.ones((4, 5, 2), "float32"), np.ones((4, 1), "float32")
     model(x)
