@@ -229,10 +229,15 @@ def _flat(x: Tensor) -> Tensor:
 
 
 def _shards(batch: int | None) -> int:
-    """Into how many loops to cut a batch: one for each core, but none of them empty."""
+    """Into how many loops to cut a batch: one for each core, as long as each has a few rows."""
     if tf.config.list_physical_devices("GPU"):
         return 1
-    return max(1, min(_cores(), batch if batch is not None else _cores()))
+    most = min(_cores(), MOST_SHARDS)
+    return most if batch is None else max(1, min(most, batch // FEWEST_ROWS))
+
+
+# A product with fewer rows takes hardly less time; and who has many cores has other work for them.
+FEWEST_ROWS, MOST_SHARDS = 8, 8
 
 
 @functools.cache

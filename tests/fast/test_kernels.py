@@ -229,6 +229,19 @@ def test_any_length_is_rounded_up_without_a_trace(time):
     assert_alike(run(case, "fused", **options), run(case, "loop", **known))
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 17])
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_any_batch_is_cut_without_a_trace(batch, dynamic, monkeypatch):
+    """Also into more shards than it has sequences."""
+    monkeypatch.setattr(fast._sequence, "_cores", lambda: 4)
+    monkeypatch.setattr(fast._sequence, "FEWEST_ROWS", 1)
+    case = next(case for case in KINDS if case.name == "peephole_lstm")
+    options = {"shape": (batch, 5), "training": True, "recurrent_dropout": 0.3}
+    assert_alike(
+        run(case, "fused", dynamic=dynamic, **options), run(case, "loop", graph=False, **options)
+    )
+
+
 def test_few_lengths_are_compiled():
     """Of all lengths up to 400 no more than 35 are left, and none grows by more than a quarter."""
     lengths = set()
