@@ -34,6 +34,7 @@ def interleaved(
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in tqdm(range(rounds), desc=title, leave=False, disable=None):
         for name, step in steps.items():
+            time.sleep(0.02)  # The threads of the one before spin for a while before they sleep.
             begin = time.perf_counter()
             step()
             seconds[name].append(time.perf_counter() - begin)

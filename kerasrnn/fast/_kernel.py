@@ -20,36 +20,32 @@ class Weights:
     """The weights of a step, as tensors: what the recurrence reads besides the projected input.
 
     Attributes:
-        recurrent: `(units, columns)`, the recurrent kernel in the dtype of the products.
+        recurrent: The recurrent kernel, cut into the kernel's `parts` outside the loop, so that no
+            step does it again. In the dtype of the products.
         others: Further weights by name, in the dtype of the gates.
         mask: The recurrent dropout's mask, `(batch, units)`, or nothing.
     """
 
-    recurrent: Tensor
+    recurrent: tuple[Tensor, ...]
     others: dict[str, Tensor] = field(default_factory=dict)
     mask: Tensor | None = None
-
-    @property
-    def units(self) -> int:
-        """The size of the output."""
-        return int(self.recurrent.shape[0])
 
     def masked(self, h: Tensor) -> Tensor:
         """The state on its way into the recurrent product."""
         return h if self.mask is None else h * self.mask
 
-    def recur(self, h: Tensor, first: int = 0, last: int | None = None) -> Tensor:
-        """`h` times the recurrent kernel, or times its columns from `first` to `last`."""
-        return _product(self.masked(h), self.recurrent[:, first:last])
+    def recur(self, h: Tensor, part: int = 0) -> Tensor:
+        """`h` times a part of the recurrent kernel."""
+        return _product(self.masked(h), self.recurrent[part])
 
-    def recur_back(self, d: Tensor, first: int = 0, last: int | None = None) -> Tensor:
+    def recur_back(self, d: Tensor, part: int = 0) -> Tensor:
         """The gradient of `recur` with respect to `h`."""
-        return self.masked(_product(d, tf.transpose(self.recurrent[:, first:last])))
+        return self.masked(_product(d, self.recurrent[part], transpose_b=True))
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
+def _product(a: Tensor, b: Tensor, transpose_b: bool = False) -> Tensor:
     """`a b` in the dtype of `b`, which may be a narrow one; the result in the dtype of `a`."""
-    return tf.cast(tf.matmul(tf.cast(a, b.dtype), b), a.dtype)
+    return tf.cast(tf.matmul(tf.cast(a, b.dtype), b, transpose_b=transpose_b), a.dtype)
 
 
 class Back(NamedTuple):
@@ -79,6 +75,8 @@ class Kernel(abc.ABC):
     """How many states there are. The first is the output."""
     saved: ClassVar[int]
     """The size of what `forward` saves, in units."""
+    parts: ClassVar[tuple[int, ...]]
+    """The parts of the recurrent kernel that are multiplied at once: their gates, as numbers."""
     kept: ClassVar[tuple[int, ...]] = (1,)
     """The sizes of what `backward` keeps, in units."""
 

@@ -94,9 +94,10 @@ def passes(
     store: Any = _Buffers if compiled else _Arrays
 
     def weights(recurrent_kernel: Tensor, others: list[Tensor], rows: Sequence[Tensor]) -> Weights:
-        mask = rows[0] if dropout else None
         recurrent_kernel = tf.ensure_shape(recurrent_kernel, [units, columns])
-        return Weights(recurrent_kernel, dict(zip(names, others, strict=True)), mask)
+        parts = tf.split(recurrent_kernel, [gates * units for gates in kernel.parts], axis=1)
+        mask = rows[0] if dropout else None
+        return Weights(tuple(parts), dict(zip(names, others, strict=True)), mask)
 
     def valid(rows: Sequence[Tensor], t: Tensor) -> Tensor | None:
         """The mask's column for a step, `(batch, 1)`, if there is a mask."""
@@ -105,6 +106,7 @@ def passes(
 
     def forward(
         x: Tensor,
+        bias: Tensor | None,
         states: tuple[Tensor, ...],
         rows: tuple[Tensor, ...],
         recurrent_kernel: Tensor,
@@ -121,7 +123,9 @@ def passes(
         sizes += [kernel.saved * units] if keep else []
 
         def body(t: Tensor, states: Any, *sequences: Any) -> Any:
-            new, saved = kernel.forward(tf.cast(store.row(x, t), dtype), states, w)
+            row = store.row(x, t)
+            row = row if bias is None else row + bias
+            new, saved = kernel.forward(tf.cast(row, dtype), states, w)
             here = valid(rows, t)
             if here is not None:
                 new = tuple(tf.where(here, n, s) for n, s in zip(new, states, strict=True))

@@ -103,24 +103,23 @@ def run(
     def joined(values: Sequence[Tensor]) -> Tensor:
         return values[0] if shards == 1 else tf.concat(values, axis=0)
 
-    def project(x: Tensor, kernel: Tensor, *bias: Tensor) -> Tensor:
+    def project(x: Tensor, kernel: Tensor) -> Tensor:
         x, rows, time = _flat(x), tf.shape(x)[0], tf.shape(x)[1]
-        z = tf.matmul(x, kernel)
-        z = tf.nn.bias_add(z, bias[0]) if bias else z
-        return tf.reshape(z, tf.stack([rows, time, kernel.shape[1]]))
+        return tf.reshape(tf.matmul(x, kernel), tf.stack([rows, time, kernel.shape[1]]))
 
     @tf.custom_gradient
     def sequence(*arguments: Tensor) -> Any:
         given = iter(arguments)
         inputs, input_kernel, recurrent_kernel = (next(given) for _ in range(3))
-        bias = (next(given),) if use_bias else ()
+        bias = next(given) if use_bias else None
         other = [next(given) for _ in names]
         states = tuple(given)
 
         def forward(keep: bool) -> list[Forward]:
             return [
                 ways.forward(
-                    project(x, input_kernel, *bias),
+                    project(x, input_kernel),
+                    bias,
                     part[: kernel.states],
                     part[kernel.states :],
                     recurrent_kernel,
@@ -142,7 +141,8 @@ def run(
             # XLA, if it compiles all around this, compiles it for no steps too.
             some = tf.maximum(time, 1)
             done = _loop.passes(*kind, False, units, columns).forward(
-                project(inputs[:, :some], input_kernel, *bias),
+                project(inputs[:, :some], input_kernel),
+                bias,
                 states,
                 (*rows, *(step[:, :some] for step in steps)),
                 recurrent_kernel,
@@ -197,7 +197,7 @@ def run(
                         *back.states,
                         tf.matmul(_flat(x), narrow, transpose_a=True),
                         tf.cast(d_recurrent, recurrent_kernel.dtype),
-                        *([tf.cast(tf.reduce_sum(dx, axis=0), bias[0].dtype)] if bias else []),
+                        *([tf.reduce_sum(narrow, axis=0)] if use_bias else []),
                         *[tf.cast(d_others[name], wide) for name in names],
                     ]
                 )

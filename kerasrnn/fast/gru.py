@@ -17,15 +17,17 @@ class GRUKernel(Kernel):
 
     states = 1
     saved = 3
+    parts = (2, 1)
     kept = (1, 1)
 
     def forward(
         self, x: Tensor, states: tuple[Tensor, ...], w: Weights
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        (h,), units = states, w.units
-        zr = sigmoid(x[:, : 2 * units] + w.recur(h, 0, 2 * units))
+        (h,) = states
+        units = h.shape[1]
+        zr = sigmoid(x[:, : 2 * units] + w.recur(h, 0))
         z, r = tf.split(zr, 2, axis=1)
-        n = tf.tanh(x[:, 2 * units :] + w.recur(r * h, 2 * units))
+        n = tf.tanh(x[:, 2 * units :] + w.recur(r * h, 1))
         return (h + z * (n - h),), tf.concat([zr, n], axis=1)
 
     def backward(
@@ -37,13 +39,13 @@ class GRUKernel(Kernel):
         w: Weights,
     ) -> Back:
         z, r, n = tf.split(saved, 3, axis=1)
-        (h,), (dh,), units = before, d_after, w.units
+        (h,), (dh,) = before, d_after
         dn = dh * z * (1 - n * n)
-        d_reset = w.recur_back(dn, 2 * units)
+        d_reset = w.recur_back(dn, 1)
         dz = dh * (n - h) * z * (1 - z)
         dr = d_reset * h * r * (1 - r)
         d_zr = tf.concat([dz, dr], axis=1)
-        dh = dh * (1 - z) + d_reset * r + w.recur_back(d_zr, 0, 2 * units)
+        dh = dh * (1 - z) + d_reset * r + w.recur_back(d_zr, 0)
         kept = (w.masked(h), w.masked(r * h))
         return Back(tf.concat([d_zr, dn], axis=1), (dh,), kept)
 
@@ -68,6 +70,7 @@ class ResetAfterGRUKernel(Kernel):
     use_bias: bool = True
     states = 1
     saved = 4
+    parts = (3,)
     kept = (1, 1)
 
     @property
@@ -77,7 +80,8 @@ class ResetAfterGRUKernel(Kernel):
     def forward(
         self, x: Tensor, states: tuple[Tensor, ...], w: Weights
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        (h,), units = states, w.units
+        (h,) = states
+        units = h.shape[1]
         u = w.recur(h)
         if self.use_bias:
             u = u + w.others["recurrent_bias"]

@@ -46,6 +46,7 @@ class LSTMKernel(_MemoryKernel):
     """Columns: input, forget, candidate, output."""
 
     saved = 4
+    parts = (4,)
 
     def forward(
         self, x: Tensor, states: tuple[Tensor, ...], w: Weights
@@ -87,6 +88,7 @@ class CoupledLSTMKernel(_MemoryKernel):
     """Columns: forget, candidate, output. The input gate is what the forget gate leaves."""
 
     saved = 3
+    parts = (3,)
 
     def forward(
         self, x: Tensor, states: tuple[Tensor, ...], w: Weights

@@ -17,6 +17,7 @@ class SimpleRNNKernel(Kernel):
 
     states = 1
     saved = 0
+    parts = (1,)
 
     def forward(
         self, x: Tensor, states: tuple[Tensor, ...], w: Weights

@@ -301,7 +301,7 @@ def test_a_user_may_write_a_kernel():
             return cells.Step(h, (h,), {"candidate": h})
 
     class LeakyKernel(fast.Kernel):
-        states, saved = 1, 1
+        states, saved, parts = 1, 1, (1,)
 
         def forward(self, x, states, w):
             n = tf.tanh(x + w.recur(states[0]))
