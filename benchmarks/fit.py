@@ -5,11 +5,14 @@ python -m benchmarks.fit --help
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -17,10 +20,12 @@ import keras
 import numpy as np
 import tyro
 
+import kerasrnn
 from benchmarks._measure import interleaved, table, where_it_ran, write
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
 from kerasrnn.applications.sentiment.data import Encoded, load_corpus
+from kerasrnn.applications.sentiment.model import SentimentClassifier
 from kerasrnn.applications.text import learn_vocabulary
 
 
@@ -40,49 +45,40 @@ class Options:
     """The folder for fit.json."""
 
 
-def of_keras(layer: Any, units: int, seed: int, dtype: Any) -> Any:
-    """Keras's own layer in the place of this package's, with the same options."""
-
-    def direction(backwards: bool) -> Any:
-        return layer(
-            units,
-            return_sequences=True,
-            return_state=True,
-            zero_output_for_mask=True,
-            go_backwards=backwards,
-            seed=seed,
-            dtype=dtype,
-        )
-
-    return keras.layers.Bidirectional(direction(False), backward_layer=direction(True))
-
-
 def models(config: SentimentConfig, vocabulary: list[str], labels: Any) -> dict[str, Any]:
     """The default model, and the same with other recurrent layers."""
 
-    def model(cell: str, change: Callable[[Any], Any] = lambda layer: layer) -> Any:
-        made = task.build(SentimentConfig(**{**vars(config), "cell": cell}), vocabulary, labels)
-        made.recurrent = [change(layer) for layer in made.recurrent]
+    def model(cell: str, layer: Callable[[int], Any] | None = None) -> Any:
+        class Contender(SentimentClassifier):
+            def _recurrent_layer(self, cell: str, units: int, *rest: Any, **options: Any) -> Any:
+                if layer:
+                    return layer(units)
+                return super()._recurrent_layer(cell, units, *rest, **options)
+
+        with mock.patch.object(task, "SentimentClassifier", Contender):
+            made = task.build(dataclasses.replace(config, cell=cell), vocabulary, labels)
         task.compile_model(made, config, updates=1000, epochs=6)
         return made
 
-    def loop(layer: Any) -> Any:
-        settings = layer.get_config()
-        for one in ("layer", "backward_layer"):
-            settings[one]["config"]["implementation"] = "loop"
-        return type(layer).from_config(settings)
+    def pair(make: Callable[..., Any]) -> Callable[[int], Any]:
+        """Both directions of a layer that the default model does not have, with its options."""
 
-    def swapped(layer: Any) -> Callable[[Any], Any]:
-        return lambda _: of_keras(layer, config.units, config.seed, config.precision)
+        def layer(units: int) -> Any:
+            options = {"return_sequences": True, "return_state": True, "zero_output_for_mask": True}
+            back = make(units, **options, go_backwards=True)
+            return keras.layers.Bidirectional(make(units, **options), backward_layer=back)
 
+        return layer
+
+    loop = functools.partial(kerasrnn.layers.GRU, implementation="loop")
     return {
         "kerasrnn GRU (the default)": model("gru"),
         "kerasrnn LSTM": model("lstm"),
         "kerasrnn PeepholeLSTM": model("peephole_lstm"),
         "kerasrnn CoupledLSTM": model("coupled_lstm"),
-        "kerasrnn GRU, implementation='loop'": model("gru", loop),
-        "keras GRU": model("gru", swapped(keras.layers.GRU)),
-        "keras LSTM": model("lstm", swapped(keras.layers.LSTM)),
+        "kerasrnn GRU, implementation='loop'": model("gru", pair(loop)),
+        "keras GRU": model("gru", pair(keras.layers.GRU)),
+        "keras LSTM": model("lstm", pair(keras.layers.LSTM)),
     }
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -385,17 +384,26 @@ def memory(options: Options, makers: dict[str, Maker]) -> dict[str, dict[str, fl
 
 
 def peak(workload: str, name: str) -> float:
-    """The growth of this process, in MB, over a few training steps."""
+    """The growth of this process, in MB, over a few training steps. Linux only."""
     makers, _ = contenders(Options(layers=tuple(info.layer_name for info in _infos())))
     small = makers[name](Workload(2, 2, 2, 2), True)
     assert small
     small()  # What the framework itself takes is not the layer's.
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5", "utf-8")  # forget the peak so far
+    before = _status("VmRSS")
     step = makers[name](WORKLOADS[workload], True)
     assert step
     for _ in range(5):
         step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(name: str) -> int:
+    """A line of the process's status, in kB."""
+    for line in Path("/proc/self/status").read_text("utf-8").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise ValueError(f"/proc/self/status has no line {name}.")
 
 
 def _infos() -> Iterator[Any]:
