@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import numbers
 import operator
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
@@ -49,10 +50,13 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
     r"""One time step of a recurrent network: the base of every cell in this package.
 
     A subclass declares its nouns as data (`states`, `gates`, `bias_offsets`) and writes its equations
-    in `step`. The kernel's columns are one block of `units` per gate, in the order of `gates`:
+    in `step`. The columns of a weight are one block of `units` per gate, in the order of `gates`:
 
         project(x) = x kernel + bias                  once for all time steps, outside the loop
         recur(h)   = h recurrent_kernel               once per step, inside the loop
+
+    A cell in which the input, the state or the bias reaches some gates only says so with
+    `input_gates`, `recurrent_gates` and `bias_gates`.
 
     Args:
         units: Positive integer, the size of the state and of the output.
@@ -63,15 +67,27 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         kernel_constraint, recurrent_constraint, bias_constraint: Projections after each update.
         dropout: Fraction of the inputs to drop in training, between 0 and 1. One mask serves all
             gates and all steps of a sequence.
-        recurrent_dropout: The same for the state on its way into the recurrent product (Gal &
-            Ghahramani 2016, https://arxiv.org/abs/1512.05287). It costs no extra products.
-        seed: Seed of the two dropouts.
+        recurrent_dropout: Fraction of the recurrence to drop in training. One mask serves all steps
+            of a sequence.
+        recurrent_dropout_form: What `recurrent_dropout` drops: `"state"` on its way into the
+            recurrent product (Gal & Ghahramani 2016, https://arxiv.org/abs/1512.05287), the
+            `"candidate"`, what enters the state (Semeniuta et al. 2016, https://arxiv.org/abs/1603.05118),
+            or the `"weights"` of the recurrent kernel (DropConnect; Merity et al. 2017,
+            https://arxiv.org/abs/1708.02182). None of them costs further products.
+        zoneout: Probability with which a unit keeps its old state through a training step; at
+            inference old and new are mixed in that proportion (Krueger et al. 2016,
+            https://arxiv.org/abs/1606.01305). A number for all states, or a number for each kind, as in
+            `{"hidden": 0.05, "cell": 0.5}`.
+        layer_norm: Whether to normalise the input's and the state's share in the gates, each over all
+            columns that are computed at once, before a learned gain (Ba et al. 2016,
+            https://arxiv.org/abs/1607.06450).
+        seed: Seed of the dropouts and of zoneout.
         **kwargs: `name`, `dtype` (or a dtype policy) and `trainable`, as every Keras layer has.
 
     Call arguments:
         inputs: `(batch, features)`, one time step.
         states: A tensor `(batch, units)`, or a list of them, one for each name in `states`.
-        training: Whether dropout is at work.
+        training: Whether dropout and zoneout are at work.
 
     Returns:
         The output, `(batch, units)`, and the new states in the form in which `states` came, all in
@@ -83,12 +99,47 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
 
     __signature__ = ClassSignature(lambda owner: owner.parameters().values())
 
-    states: ClassVar[tuple[str, ...]] = ("hidden",)
-    """The names of the states. The first is what the next step's `recur` reads."""
-    gates: ClassVar[tuple[str, ...]] = ()
-    """The names of the gates, in the order of the kernel's columns."""
-    derived_gates: ClassVar[tuple[str, ...]] = ()
-    """Further gates that `step` reports and that have no columns of their own."""
+    # A subclass says each of these by a constant, or by a property where its arguments decide.
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The names of the states. The first is what the next step's `recur` reads."""
+        return ("hidden",)
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """The names of the gates, in the order of their columns."""
+        raise NotImplementedError(f"{type(self).__name__} must declare its `gates`.")
+
+    @property
+    def derived_gates(self) -> tuple[str, ...]:
+        """Further gates that `step` reports and that have no columns of their own."""
+        return ()
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """The states that count and do not learn."""
+        return ()
+
+    @property
+    def input_gates(self) -> tuple[str, ...]:
+        """The gates that the input reaches: the columns of `kernel`."""
+        return self.gates
+
+    @property
+    def recurrent_gates(self) -> tuple[str, ...]:
+        """The gates that the state reaches: the columns of `recurrent_kernel`."""
+        return self.gates
+
+    @property
+    def bias_gates(self) -> tuple[str, ...]:
+        """The gates that have a bias."""
+        return self.gates
+
+    @property
+    def bias_offsets(self) -> dict[str, float]:
+        """What is added to the initial bias of a gate, by the gate's name."""
+        return {}
 
     def __init__(
         self,
@@ -107,11 +158,14 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         bias_constraint: Any = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        recurrent_dropout_form: str = "state",
+        zoneout: float | Mapping[str, float] = 0.0,
+        layer_norm: bool = False,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.units = _positive_integer("units", units)
+        self.units = positive_integer("units", units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -125,12 +179,18 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         self.bias_constraint = constraints.get(bias_constraint)
         self.dropout = _fraction("dropout", dropout)
         self.recurrent_dropout = _fraction("recurrent_dropout", recurrent_dropout)
+        if recurrent_dropout_form not in DROPOUT_FORMS:
+            raise ValueError(
+                f"`recurrent_dropout_form` must be one of {', '.join(map(repr, DROPOUT_FORMS))}, "
+                f"got {recurrent_dropout_form!r}."
+            )
+        self.recurrent_dropout_form = recurrent_dropout_form
+        self.zoneout = zoneout
+        self.layer_norm = layer_norm
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self._dropout_is_on = False
-        # As Keras's own cells: a plain number for one state, a list for several.
-        self.state_size = self.units if len(self.states) == 1 else [self.units] * len(self.states)
         self.output_size = self.units
+        self._in_training = False
 
     # What a subclass writes.
 
@@ -146,44 +206,151 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
     def build_extra(self) -> None:
         """Add weights beyond kernel, recurrent kernel and bias. By default there are none."""
 
-    @property
-    def bias_offsets(self) -> dict[str, float]:
-        """What is added to the initial bias of a gate, by the gate's name."""
-        return {}
-
     # What a subclass uses in its equations.
 
     def project(self, inputs: Tensor) -> Tensor:
-        """The input's share in all gates, for one step `(batch, features)` or a whole sequence
+        """The input's part in all gates, for one step `(batch, features)` or a whole sequence
         `(batch, time, features)`: a layer calls it once, outside its loop.
 
         A cell whose input cannot be projected beforehand overrides this with the identity and
         does the product in `step`.
         """
+        x = self.input_share(inputs)
+        return x if self.bias is None else x + self.biases(*self.input_gates)
+
+    def input_share(self, inputs: Tensor) -> Tensor:
+        """The input's part in its gates without the bias."""
         x = ops.matmul(self.drop_inputs(inputs), self.kernel)
-        return x if self.bias is None else x + self.bias
+        return normalise(x) * ops.cast(self.input_gain, x.dtype) if self.layer_norm else x
 
     def recur(self, h: Tensor, *gates: str) -> Tensor:
-        """The state's share in all gates, or in the adjacent gates that are named."""
+        """The state's part in its gates, or in the adjacent ones that are named."""
         mask = self.recurrent_mask(h)
         h = h if mask is None else h * mask
-        kernel = ops.convert_to_tensor(self.recurrent_kernel)
-        return ops.matmul(h, self.columns(kernel, *gates) if gates else kernel)
+        kernel, gates = self.recurrent_weights(), gates or self.recurrent_gates
+        x = ops.matmul(h, self.columns(kernel, *gates, of=self.recurrent_gates))
+        if not self.layer_norm:
+            return x
+        gain = self.columns(ops.cast(self.recurrent_gain, x.dtype), *gates, of=self.recurrent_gates)
+        return normalise(x) * gain
 
-    def columns(self, x: Tensor, *gates: str) -> Tensor:
-        """The columns of `x` that belong to the adjacent gates that are named."""
-        first = self.gates.index(gates[0])
+    def biases(self, *gates: str) -> Tensor:
+        """The bias of the gates that are named, zero for a gate that has none."""
+        bias = ops.convert_to_tensor(self.bias)
+        if gates == self.bias_gates:
+            return bias
+        zeros = ops.zeros((self.units,), dtype=bias.dtype)
+        known = self.bias_gates
+        parts = [self.columns(bias, gate, of=known) if gate in known else zeros for gate in gates]
+        return ops.concatenate(parts)
+
+    def candidate(self, z: Tensor) -> Tensor:
+        """What a pre-activation `z` offers to the state: squashed, and dropped out if so wished."""
+        return self.dropped(self.activation(z))
+
+    def dropped(self, value: Tensor) -> Tensor:
+        """What enters the state, with dropout if that form of it is on: `(batch, [time,] units)`."""
+        if not self._drops("candidate"):
+            return value
+        mask = self.get_recurrent_dropout_mask(value if len(value.shape) == 2 else value[:, 0])
+        return value * (mask if len(value.shape) == 2 else mask[:, None])
+
+    def columns(self, x: Tensor, *gates: str, of: tuple[str, ...] | None = None) -> Tensor:
+        """The columns of `x` that belong to the adjacent gates that are named.
+
+        Args:
+            x: A tensor whose last dimension is blocks of `units` columns.
+            *gates: The gates whose blocks are wanted.
+            of: All blocks of `x`, by default one for each gate.
+        """
+        of = of or self.gates
+        if gates == of:
+            return x
+        first = of.index(gates[0])
         return x[..., first * self.units : (first + len(gates)) * self.units]
 
     def split(self, x: Tensor) -> list[Tensor]:
         """Cut `x` into its gates, blocks of `units` columns."""
         return ops.split(x, x.shape[-1] // self.units, axis=-1)
 
+    def add_kernel(
+        self, name: str, shape: tuple[int, ...], like: str, initializer: Any = None
+    ) -> Any:
+        """Add a weight.
+
+        Args:
+            name: Its name.
+            shape: Its shape.
+            like: Whose initializer, regularizer and constraint it has: `"kernel"`, `"recurrent"`,
+                `"bias"`, or another for which there are such arguments.
+            initializer: What to take in the place of that initializer.
+        """
+        return self.add_weight(
+            shape=shape,
+            name=name,
+            initializer=initializer or getattr(self, f"{like}_initializer"),
+            regularizer=getattr(self, f"{like}_regularizer"),
+            constraint=getattr(self, f"{like}_constraint"),
+        )
+
     # What Keras and the layers use.
+
+    @property
+    def state_sizes(self) -> dict[str, int]:
+        """The size of every state by its name."""
+        return dict.fromkeys(self.states, self.units)
+
+    @property
+    def state_size(self) -> int | list[int]:
+        """As Keras's own cells have it: a plain number for one state, a list for several."""
+        sizes = list(self.state_sizes.values())
+        return sizes[0] if len(sizes) == 1 else sizes
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing stands between the cell and its plain equations but dropped inputs, states
+        or weights: what a kernel computes.
+        """
+        dropped = self.recurrent_dropout and self.recurrent_dropout_form == "candidate"
+        return not (dropped or self.layer_norm or self._zoneouts())
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """What `advance` takes: `project(inputs)`, and in training the draws of zoneout beside it."""
+        x, rates = self.project(inputs), self._zoneouts()
+        if not (self._in_training and rates):
+            return x
+        # Drawn here, for all steps at once: a compiled loop cannot draw on every backend.
+        drawn = [x]
+        for name, rate in rates.items():
+            shape = (*ops.shape(x)[:-1], self.state_sizes[name])
+            number = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+            drawn.append(ops.cast(number < rate, x.dtype))
+        return ops.concatenate(drawn, axis=-1)
+
+    def advance(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
+        """`checked_step`, with zoneout if there is any: `x` is what `prepare` gave."""
+        rates = self._zoneouts()
+        if not rates:
+            return self.checked_step(x, states)
+        sizes = [self.state_sizes[name] for name in rates]
+        kept: list[Any] = list(rates.values())
+        if self._in_training:
+            x, drawn = x[..., : -sum(sizes)], x[..., -sum(sizes) :]
+            ends = list(itertools.accumulate(sizes))
+            kept = [drawn[..., end - size : end] for end, size in zip(ends, sizes, strict=True)]
+        shares = dict(zip(rates, kept, strict=True))
+        step = self.checked_step(x, states)
+        mixed = [
+            shares[name] * old + (1 - shares[name]) * new if name in rates else new
+            for name, old, new in zip(self.states, states, step.states, strict=True)
+        ]
+        # An output that is a state, as most are, is that state.
+        same = [here for here, new in zip(mixed, step.states, strict=True) if new is step.output]
+        return Step(same[0] if same else step.output, tuple(mixed), step.gates)
 
     def drop_inputs(self, inputs: Tensor) -> Tensor:
         """The inputs with dropout, if it is on: one mask for all steps of a sequence."""
-        if not (self._dropout_is_on and self.dropout):
+        if not (self._in_training and self.dropout):
             return inputs
         one_step = (ops.shape(inputs)[0], inputs.shape[-1])
         mask = self.get_dropout_mask(ops.zeros(one_step, dtype=inputs.dtype))
@@ -191,9 +358,20 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
 
     def recurrent_mask(self, h: Tensor) -> Tensor | None:
         """The mask by which `recur` multiplies a state `h`, if recurrent dropout is on."""
-        if not (self._dropout_is_on and self.recurrent_dropout):
-            return None
-        return self.get_recurrent_dropout_mask(h)
+        return self.get_recurrent_dropout_mask(h) if self._drops("state") else None
+
+    def recurrent_weights(self) -> Tensor:
+        """The recurrent kernel, with weights dropped if that is on."""
+        kernel = ops.convert_to_tensor(self.recurrent_kernel)
+        if self._drops("weights"):
+            kernel = kernel * ops.cast(self.get_recurrent_dropout_mask(kernel), kernel.dtype)
+        return kernel
+
+    def get_recurrent_dropout_mask(self, step_input: Tensor) -> Tensor:
+        # Keras asks with a state, before the loop, so that the mask is there when the loop begins.
+        if self.recurrent_dropout_form == "weights" and self.recurrent_dropout:
+            step_input = ops.zeros(self.recurrent_kernel.shape, dtype=self.compute_dtype)
+        return super().get_recurrent_dropout_mask(step_input)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         features = input_shape[-1]
@@ -202,30 +380,53 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
                 f"{type(self).__name__} needs to know the size of the last dimension of `inputs`, "
                 f"got inputs of shape {tuple(input_shape)}."
             )
-        columns = len(self.gates) * self.units
-        self.kernel = self._add_weight("kernel", (features, columns))
-        self.recurrent_kernel = self._add_weight("recurrent_kernel", (self.units, columns))
-        self.bias = (
-            self._add_weight("bias", (columns,), self._initial_bias) if self.use_bias else None
-        )
+        self._zoneouts()  # Refused here at the latest: only now is every state's name known.
+        sizes = [
+            len(gates) * self.units
+            for gates in (self.input_gates, self.recurrent_gates, self.bias_gates)
+        ]
+        self.kernel = self.add_kernel("kernel", (features, sizes[0]), "kernel")
+        self.recurrent_kernel: Any = None
+        if sizes[1]:
+            shape = (self.units, sizes[1])
+            self.recurrent_kernel = self.add_kernel("recurrent_kernel", shape, "recurrent")
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_kernel("bias", (sizes[2],), "bias", self._initial_bias)
+        if self.layer_norm:
+            self.input_gain = self.add_weight((sizes[0],), "ones", name="input_gain")
+            if sizes[1]:
+                self.recurrent_gain = self.add_weight((sizes[1],), "ones", name="recurrent_gain")
         self.build_extra()
+        form = self.recurrent_dropout_form
+        if self.recurrent_kernel is None and self.recurrent_dropout and form != "candidate":
+            raise ValueError(
+                f"`recurrent_dropout` of {type(self).__name__} has no recurrent product to drop "
+                f"{self.recurrent_dropout_form} from; only "
+                '`recurrent_dropout_form="candidate"` works with this cell.'
+            )
         self.built = True
 
     def call(self, inputs: Tensor, states: Any, training: bool = False) -> tuple[Tensor, Any]:
         nested = isinstance(states, (list, tuple))
         given = [tuple(getattr(state, "shape", ())) for state in (states if nested else [states])]
-        if any(len(shape) != 2 or shape[-1] != self.units for shape in given):
+        sizes = self.state_sizes
+        if len(given) != len(sizes) or any(
+            len(shape) != 2 or shape[-1] != size
+            for shape, size in zip(given, sizes.values(), strict=True)
+        ):
+            wanted = ", ".join(f"{name} (batch, {size})" for name, size in sizes.items())
             raise ValueError(
-                f"`states` of {type(self).__name__} must hold {len(self.states)} tensors "
-                f"({', '.join(self.states)}) of the shape (batch, {self.units}), got {given}."
+                f"`states` of {type(self).__name__} must hold {len(sizes)} tensors: {wanted}; "
+                f"got {len(given)} of the shapes {given}."
             )
         self.set_training(training)
-        step = self.checked_step(self.project(inputs), tuple(states) if nested else (states,))
+        step = self.advance(self.prepare(inputs), tuple(states) if nested else (states,))
         return step.output, list(step.states) if nested else step.states[0]
 
     def set_training(self, training: bool | None) -> None:
-        """Say whether `project` and `step` shall drop out."""
-        self._dropout_is_on = bool(training)
+        """Say whether dropout and zoneout shall be at work."""
+        self._in_training = bool(training)
 
     def checked_step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
         """`step`, and a clear word if it does not give what the class declares."""
@@ -247,8 +448,8 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
         """Zeros for every state, `(batch_size, units)`, in the compute dtype."""
-        shape = (batch_size, self.units)
-        return [ops.zeros(shape, dtype=self.compute_dtype) for _ in self.states]
+        sizes = self.state_sizes.values()
+        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
 
     @classmethod
     def parameters(cls) -> dict[str, inspect.Parameter]:
@@ -271,126 +472,52 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
 
     def _initial_bias(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
         bias = self.bias_initializer(shape, dtype=dtype)
-        offsets = [self.bias_offsets.get(gate, 0.0) for gate in self.gates]
+        offsets = [self.bias_offsets.get(gate, 0.0) for gate in self.bias_gates]
         if not any(offsets):
             return bias
         return bias + ops.repeat(ops.cast(offsets, dtype), self.units)
 
-    def _add_weight(
-        self, name: str, shape: tuple[int, ...], initializer: Callable[..., Tensor] | None = None
-    ) -> Any:
-        """Add a weight that has `<name>_initializer`, `_regularizer` and `_constraint` arguments."""
-        role = name.removesuffix("_kernel")
-        return self.add_weight(
-            shape=shape,
-            name=name,
-            initializer=initializer or getattr(self, f"{role}_initializer"),
-            regularizer=getattr(self, f"{role}_regularizer"),
-            constraint=getattr(self, f"{role}_constraint"),
+    def _drops(self, form: str) -> bool:
+        """Whether this form of recurrent dropout is at work."""
+        return bool(
+            self._in_training and self.recurrent_dropout and self.recurrent_dropout_form == form
         )
 
-
-class GatedCell(Cell):
-    """A cell with gates proper: valves between 0 and 1, squashed by `recurrent_activation`.
-
-    Args:
-        units: Positive integer, the size of the state and of the output.
-        activation: The squashing of what enters the state.
-        recurrent_activation: The squashing of the gates.
-        **kwargs: See `Cell`.
-    """
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(units, activation, **kwargs)
-        self.recurrent_activation = activations.get(recurrent_activation)
+    def _zoneouts(self) -> dict[str, float]:
+        """The zoneout of every state that has any, by the state's name."""
+        kinds = {name: _kind(name) for name in self.states}
+        if not isinstance(self.zoneout, Mapping):
+            rate = _fraction("zoneout", self.zoneout)
+            return {name: rate for name, kind in kinds.items() if kind and rate}
+        rates = {kind: _fraction("zoneout", rate) for kind, rate in self.zoneout.items()}
+        if unknown := sorted(set(rates) - set(kinds.values())):
+            known = sorted({kind for kind in kinds.values() if kind})
+            raise ValueError(
+                f"`zoneout` of {type(self).__name__} may name the states "
+                f"{', '.join(map(repr, known))}; got unknown {unknown!r}."
+            )
+        return {name: rates[kind] for name, kind in kinds.items() if kind and rates.get(kind)}
 
 
-class MemoryCell(GatedCell):
-    """A gated cell that carries a memory cell beside its hidden state: the LSTM's kin.
+DROPOUT_FORMS = ("state", "candidate", "weights")
 
-    Args:
-        units: Positive integer, the size of the states and of the output.
-        activation: The squashing of the candidate and of what leaves the memory cell.
-        recurrent_activation: The squashing of the gates.
-        unit_forget_bias: Whether the forget gate's bias starts one higher, so that the memory
-            lasts from the start (Gers et al. 2000; Jozefowicz et al. 2015).
-        **kwargs: See `Cell`.
-    """
-
-    states = ("hidden", "cell")
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        *,
-        unit_forget_bias: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(units, activation, recurrent_activation, **kwargs)
-        self.unit_forget_bias = unit_forget_bias
-
-    @property
-    def bias_offsets(self) -> dict[str, float]:
-        return {"forget": 1.0} if self.unit_forget_bias else {}
+NORM_EPSILON = 1e-5
 
 
-class PeepholeCell(MemoryCell):
-    """A memory cell whose gates may read the memory itself, each unit its own: `p * c`.
-
-    Args:
-        units: Positive integer, the size of the states and of the output.
-        activation: The squashing of the candidate and of what leaves the memory cell.
-        recurrent_activation: The squashing of the gates.
-        peephole_initializer, peephole_regularizer, peephole_constraint: For `peephole_kernel`.
-            From zeros the network starts as the one without peepholes.
-        **kwargs: See `MemoryCell` and `Cell`.
-    """
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        *,
-        peephole_initializer: Any = "zeros",
-        peephole_regularizer: Any = None,
-        peephole_constraint: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(units, activation, recurrent_activation, **kwargs)
-        self.peephole_initializer = initializers.get(peephole_initializer)
-        self.peephole_regularizer = regularizers.get(peephole_regularizer)
-        self.peephole_constraint = constraints.get(peephole_constraint)
-
-    @property
-    def peephole_gates(self) -> tuple[str, ...]:
-        """The gates that have a peephole, in the order of the rows of `peephole_kernel`."""
-        raise NotImplementedError
-
-    def build_extra(self) -> None:
-        if self.peephole_gates:
-            shape = (len(self.peephole_gates), self.units)
-            self.peephole_kernel = self._add_weight("peephole_kernel", shape)
-        else:
-            self.peephole_kernel = None
-
-    def peep(self, gate: str, z: Tensor, c: Tensor) -> Tensor:
-        """The gate's pre-activation `z` with what its peephole, if it has one, sees of `c`."""
-        if gate not in self.peephole_gates:
-            return z
-        row = self.peephole_gates.index(gate)
-        return z + ops.convert_to_tensor(self.peephole_kernel)[row] * c
+def normalise(x: Tensor) -> Tensor:
+    """Shifted to the mean 0 and scaled to the variance 1 over the last dimension, in at least float32."""
+    wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+    centred = wide - ops.mean(wide, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+    return ops.cast(centred * ops.rsqrt(variance + NORM_EPSILON), x.dtype)
 
 
-def _positive_integer(name: str, value: Any) -> int:
+def _kind(state: str) -> str | None:
+    """`hidden_1` is a hidden state, `inner_cell` a memory cell; a counter is neither."""
+    return next((kind for kind in ("hidden", "cell") if kind in state.split("_")), None)
+
+
+def positive_integer(name: str, value: Any) -> int:
     try:
         number = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -410,6 +537,8 @@ def _as_config(name: str, value: Any) -> Any:
     """The plain form of an argument, from which the constructor makes the argument again."""
     if name.endswith("activation"):
         return activations.serialize(value)
+    if isinstance(value, Mapping):
+        return dict(value)  # Keras wraps what a layer holds in kinds of its own.
     if name.endswith(("_initializer", "_regularizer", "_constraint")):
         return keras.saving.serialize_keras_object(value)
     return value

@@ -28,11 +28,13 @@ class CellInfo:
         name: What `kerasrnn.cells.get` and `--cell` take, such as `"peephole_lstm"`.
         cell_class: The cell.
         paper: The address of the paper that the equations come from.
+        alias: What the literature calls it, if that is another name, such as `"CIFG"`.
     """
 
     name: str
     cell_class: type[Cell]
     paper: str
+    alias: str | None = None
 
     @property
     def layer_name(self) -> str:
@@ -50,15 +52,18 @@ _REGISTER: dict[str, CellInfo] = {}
 
 def _snake_case(name: str) -> str:
     """`PeepholeLSTM` becomes `peephole_lstm`, `SimpleRNN` becomes `simple_rnn`."""
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|\d+", name)
+    words = re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z][a-z]+\d*", name)
     return "_".join(word.lower() for word in words)
 
 
-def cell(*, paper: str, package: str = "kerasrnn") -> Callable[[CellClass], CellClass]:
+def cell(
+    *, paper: str, alias: str | None = None, package: str = "kerasrnn"
+) -> Callable[[CellClass], CellClass]:
     """Register a cell: the decorator of every class in `kerasrnn.cells`, and of yours.
 
     Args:
         paper: The address of the paper that the equations come from.
+        alias: Another name by which the cell may be asked for: what the literature calls it.
         package: The package under which Keras serializes the class. Name your own.
 
     Returns:
@@ -92,11 +97,12 @@ def cell(*, paper: str, package: str = "kerasrnn") -> Callable[[CellClass], Cell
             raise TypeError(
                 f"`@cell` registers subclasses of kerasrnn.cells.Cell, got {cell_class!r}."
             )
-        if not getattr(cell_class, "gates", ()):
+        if cell_class.gates is Cell.gates:
             raise TypeError(
                 f"{cell_class.__name__} must declare `gates`, the column blocks of its kernel."
             )
-        info = CellInfo(_snake_case(cell_class.__name__.removesuffix("Cell")), cell_class, paper)
+        name = _snake_case(cell_class.__name__.removesuffix("Cell"))
+        info = CellInfo(name, cell_class, paper, alias)
         known = _REGISTER.get(info.name)
         # A class of the same home is the same class, defined again (a reload, a notebook's cell).
         if known and (known.cell_class.__module__, known.cell_class.__qualname__) != (
@@ -126,7 +132,7 @@ def names() -> tuple[str, ...]:
 
 
 def info(name: str) -> CellInfo:
-    """The register's row for a name such as `"gru"`; a class's name, `"GRUCell"`, will do too.
+    """The register's row for a name such as `"gru"`; `"GRUCell"`, or an alias, `"CIFG"`, will do too.
 
     Raises:
         ValueError: If no cell has the name; the message lists the nearest ones.
@@ -137,9 +143,13 @@ def info(name: str) -> CellInfo:
     >>> kerasrnn.cells.info("gru").cell_class.__name__
     'GRUCell'
     """
+    aliases = {row.alias.lower(): row.name for row in _REGISTER.values() if row.alias}
     key = name if name in _REGISTER else _snake_case(str(name).removesuffix("Cell"))
+    key = aliases.get(str(name).lower(), key)
     if key not in _REGISTER:
-        near = difflib.get_close_matches(str(name).lower(), _REGISTER, n=3, cutoff=0.4)
+        known = {**aliases, **{row: row for row in _REGISTER}}
+        close = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.4)
+        near = list(dict.fromkeys(known[match] for match in close))
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(
             f"Unknown cell: `cell` was {name!r}.{hint} Registered cells: {', '.join(_REGISTER)}."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kerasrnn.cells._base import PeepholeCell, Step, Tensor
+from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._kinds import PeepholeCell
 from kerasrnn.cells._registry import cell
 
 
@@ -42,16 +43,8 @@ class CoupledLSTMCell(PeepholeCell):
     gates = ("forget", "candidate", "output")
     derived_gates = ("input",)
 
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        *,
-        use_peephole: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(units, activation, recurrent_activation, **kwargs)
+    def __init__(self, units: int, *args: Any, use_peephole: bool = False, **kwargs: Any) -> None:
+        super().__init__(units, *args, **kwargs)
         self.use_peephole = use_peephole
 
     @property
@@ -61,7 +54,7 @@ class CoupledLSTMCell(PeepholeCell):
     def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
         h, c = states
         f, g, o = self.split(x + self.recur(h))
-        f, g = self.recurrent_activation(self.peep("forget", f, c)), self.activation(g)
+        f, g = self.recurrent_activation(self.peep("forget", f, c)), self.candidate(g)
         i = 1 - f
         c = f * c + i * g
         o = self.recurrent_activation(self.peep("output", o, c))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kerasrnn.cells._base import GatedCell, Step, Tensor
+from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._kinds import GatedCell
 from kerasrnn.cells._registry import cell
 
 
@@ -46,28 +47,15 @@ class GRUCell(GatedCell):
 
     gates = ("update", "reset", "candidate")
 
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        *,
-        reset_after: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(units, activation, recurrent_activation, **kwargs)
+    def __init__(self, units: int, *args: Any, reset_after: bool = False, **kwargs: Any) -> None:
+        super().__init__(units, *args, **kwargs)
         self.reset_after = reset_after
 
     def build_extra(self) -> None:
         self.recurrent_bias = None
         if self.reset_after and self.use_bias:
-            self.recurrent_bias = self.add_weight(
-                shape=(len(self.gates) * self.units,),
-                name="recurrent_bias",
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+            columns = len(self.gates) * self.units
+            self.recurrent_bias = self.add_kernel("recurrent_bias", (columns,), "bias")
 
     def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
         (h,) = states
@@ -78,10 +66,10 @@ class GRUCell(GatedCell):
                 u = u + self.recurrent_bias
             u_zr, u_n = self.columns(u, "update", "reset"), self.columns(u, "candidate")
             z, r = self.split(self.recurrent_activation(x_zr + u_zr))
-            n = self.activation(x_n + r * u_n)
+            n = self.candidate(x_n + r * u_n)
         else:
             u_zr = self.recur(h, "update", "reset")
             z, r = self.split(self.recurrent_activation(x_zr + u_zr))
-            n = self.activation(x_n + self.recur(r * h, "candidate"))
+            n = self.candidate(x_n + self.recur(r * h, "candidate"))
         h = (1 - z) * h + z * n
         return Step(h, (h,), {"update": z, "reset": r, "candidate": n})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kerasrnn.cells._base import MemoryCell, Step, Tensor
+from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._kinds import MemoryCell
 from kerasrnn.cells._registry import cell
 
 
@@ -41,7 +42,7 @@ class LSTMCell(MemoryCell):
     def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
         h, c = states
         i, f, g, o = self.split(x + self.recur(h))
-        i, f, g = self.recurrent_activation(i), self.recurrent_activation(f), self.activation(g)
+        i, f, g = self.recurrent_activation(i), self.recurrent_activation(f), self.candidate(g)
         c = f * c + i * g
         o = self.recurrent_activation(o)
         h = o * self.activation(c)

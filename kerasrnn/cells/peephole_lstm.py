@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kerasrnn.cells._base import PeepholeCell, Step, Tensor
+from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._kinds import PeepholeCell
 from kerasrnn.cells._registry import cell
 
 PEEPHOLES = ("input", "forget", "output")
@@ -50,15 +51,9 @@ class PeepholeLSTMCell(PeepholeCell):
     gates = ("input", "forget", "candidate", "output")
 
     def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        *,
-        peepholes: Sequence[str] = PEEPHOLES,
-        **kwargs: Any,
+        self, units: int, *args: Any, peepholes: Sequence[str] = PEEPHOLES, **kwargs: Any
     ) -> None:
-        super().__init__(units, activation, recurrent_activation, **kwargs)
+        super().__init__(units, *args, **kwargs)
         if not isinstance(peepholes, (str, list, tuple, set)):
             raise ValueError(f"`peepholes` must be a list of gates, got {peepholes!r}.")
         chosen = (peepholes,) if isinstance(peepholes, str) else tuple(peepholes)
@@ -77,7 +72,7 @@ class PeepholeLSTMCell(PeepholeCell):
         i, f, g, o = self.split(x + self.recur(h))
         i = self.recurrent_activation(self.peep("input", i, c))
         f = self.recurrent_activation(self.peep("forget", f, c))
-        g = self.activation(g)
+        g = self.candidate(g)
         c = f * c + i * g
         o = self.recurrent_activation(self.peep("output", o, c))
         h = o * self.activation(c)

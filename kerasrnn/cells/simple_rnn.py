@@ -31,5 +31,5 @@ class SimpleRNNCell(Cell):
 
     def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
         (h,) = states
-        h = self.activation(x + self.recur(h))
+        h = self.candidate(x + self.recur(h))
         return Step(h, (h,), {"candidate": h})

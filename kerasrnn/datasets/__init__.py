@@ -1,6 +1,34 @@
-"""Data sets: the corpora that come with the package, and readers for files and TFDS."""
+"""Data sets: the corpora of the package, readers for files and TFDS, and the classic problems.
+
+The problems are generated: `model.fit(kerasrnn.datasets.adding(length=100, seed=1).batch(32))`.
+Each is a finite `tf.data.Dataset` of single examples: `(inputs, targets)` or, where not every step
+counts, `(inputs, targets, sample_weights)`. Strings of different lengths are padded at their end,
+with zeros, to one length, so that plain `batch` is enough; the padding has the weight 0. The
+examples come from the seed alone, and always in the same order: test with another seed than in
+training.
+"""
 
 from kerasrnn.datasets._labelled import LabelledTexts, lines_utf8
+from kerasrnn.datasets._languages import anbn, anbncn, dyck, embedded_reber
+from kerasrnn.datasets._problems import adding, copy_memory, parity, temporal_order
+from kerasrnn.datasets._spikes import spike_delays, timed_spikes
 from kerasrnn.datasets._texts import reviews, text_folder, text_table, tfds_texts
 
-__all__ = ["LabelledTexts", "lines_utf8", "reviews", "text_folder", "text_table", "tfds_texts"]
+__all__ = [
+    "LabelledTexts",
+    "adding",
+    "anbn",
+    "anbncn",
+    "copy_memory",
+    "dyck",
+    "embedded_reber",
+    "lines_utf8",
+    "parity",
+    "reviews",
+    "spike_delays",
+    "temporal_order",
+    "text_folder",
+    "text_table",
+    "tfds_texts",
+    "timed_spikes",
+]

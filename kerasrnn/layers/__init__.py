@@ -10,14 +10,62 @@ LSTM = layer_for(cells.LSTMCell)
 PeepholeLSTM = layer_for(cells.PeepholeLSTMCell)
 CoupledLSTM = layer_for(cells.CoupledLSTMCell)
 GRU = layer_for(cells.GRUCell)
+NoInputGateLSTM = layer_for(cells.NoInputGateLSTMCell)
+NoForgetGateLSTM = layer_for(cells.NoForgetGateLSTMCell)
+NoOutputGateLSTM = layer_for(cells.NoOutputGateLSTMCell)
+NoInputActivationLSTM = layer_for(cells.NoInputActivationLSTMCell)
+NoOutputActivationLSTM = layer_for(cells.NoOutputActivationLSTMCell)
+InputCoupledLSTM = layer_for(cells.InputCoupledLSTMCell)
+NoPeepholeLSTM = layer_for(cells.NoPeepholeLSTMCell)
+FullGateRecurrenceLSTM = layer_for(cells.FullGateRecurrenceLSTMCell)
+OriginalLSTM = layer_for(cells.OriginalLSTMCell)
+ConstantErrorCarousel = layer_for(cells.ConstantErrorCarouselCell)
+DepthGatedLSTM = layer_for(cells.DepthGatedLSTMCell)
+ClockworkRNN = layer_for(cells.ClockworkRNNCell)
+MUT1 = layer_for(cells.MUT1Cell)
+MUT2 = layer_for(cells.MUT2Cell)
+MUT3 = layer_for(cells.MUT3Cell)
+GridLSTM = layer_for(cells.GridLSTMCell)
+LayerNormLSTM = layer_for(cells.LayerNormLSTMCell)
+MultiplicativeLSTM = layer_for(cells.MultiplicativeLSTMCell)
+MGU = layer_for(cells.MGUCell)
+JANET = layer_for(cells.JANETCell)
+IndRNN = layer_for(cells.IndRNNCell)
+SRU = layer_for(cells.SRUCell)
+NestedLSTM = layer_for(cells.NestedLSTMCell)
+RecurrentHighway = layer_for(cells.RecurrentHighwayCell)
 
 __all__ = [
-    "GRU",
-    "LSTM",
     "CellLayer",
+    "ClockworkRNN",
+    "ConstantErrorCarousel",
     "CoupledLSTM",
+    "DepthGatedLSTM",
+    "FullGateRecurrenceLSTM",
+    "GRU",
+    "GridLSTM",
+    "IndRNN",
+    "InputCoupledLSTM",
+    "JANET",
+    "LSTM",
+    "LayerNormLSTM",
+    "MGU",
+    "MUT1",
+    "MUT2",
+    "MUT3",
+    "MultiplicativeLSTM",
+    "NestedLSTM",
+    "NoForgetGateLSTM",
+    "NoInputActivationLSTM",
+    "NoInputGateLSTM",
+    "NoOutputActivationLSTM",
+    "NoOutputGateLSTM",
+    "NoPeepholeLSTM",
+    "OriginalLSTM",
     "PeepholeLSTM",
     "Recurrent",
+    "RecurrentHighway",
+    "SRU",
     "SequencePooling",
     "SimpleRNN",
     "WordDropout",

@@ -24,6 +24,8 @@ def why_not(cell: Any, unroll: bool) -> str | None:
 
     if fast.kernel_for(cell) is None:
         return f"there is no kernel for a {type(cell).__name__} with these activations"
+    if not cell.is_bare:
+        return "kernels know no zoneout, no layer normalisation and no dropout of the candidate"
     return None
 
 
@@ -57,7 +59,7 @@ def fused_loop(
         states,
         input_kernel=ops.convert_to_tensor(cell.kernel, dtype=dtype),
         bias=None if cell.bias is None else ops.convert_to_tensor(cell.bias, dtype=dtype),
-        recurrent_kernel=ops.convert_to_tensor(cell.recurrent_kernel, dtype=dtype),
+        recurrent_kernel=ops.cast(cell.recurrent_weights(), dtype),
         others={name: ops.cast(weight, wide) for name, weight in others.items()},
         recurrent_mask=cell.recurrent_mask(states[0]),
         mask=mask,

@@ -125,9 +125,14 @@ class Recurrent(keras.layers.RNN):
         )
         if self.initial_state == "learned":
             # Before Keras's own build, which asks for the initial states of a stateful layer.
+            # None for a state that counts, which starts at zero whatever is learned.
             self.learned_states = [
                 self.add_weight(shape=(size,), initializer="zeros", name=f"initial_state_{number}")
-                for number, size in enumerate(tree.flatten(self.state_size))
+                if learns
+                else None
+                for number, (size, learns) in enumerate(
+                    zip(tree.flatten(self.state_size), _learning(self.cell), strict=True)
+                )
             ]
         super().build(sequences_shape)
         if self.stateful and self.learned_states:
@@ -152,7 +157,7 @@ class Recurrent(keras.layers.RNN):
         if not self.learned_states:
             return zeros
         learned = [
-            zero + ops.cast(state, zero.dtype)
+            zero if state is None else zero + ops.cast(state, zero.dtype)
             for zero, state in zip(tree.flatten(zeros), self.learned_states, strict=True)
         ]
         return tree.pack_sequence_as(zeros, learned)
@@ -239,10 +244,10 @@ class Recurrent(keras.layers.RNN):
         # A cell of another precision than the layer's has to be called for Keras to cast for it.
         if isinstance(cell, cells.Cell) and cell.dtype_policy.name == self.dtype_policy.name:
             cell.set_training(training)
-            sequences = cell.project(sequences)
+            sequences = cell.prepare(sequences)
 
             def step(x: Tensor, states: Any) -> tuple[Tensor, list[Tensor]]:
-                done = cell.checked_step(x, tuple(states))
+                done = cell.advance(x, tuple(states))
                 return done.output, list(done.states)
 
         else:
@@ -369,6 +374,15 @@ class Recurrent(keras.layers.RNN):
         if not self.return_state:
             return output
         return output, *tree.map_structure(lambda x: ops.cast(x, self.compute_dtype), states)
+
+
+def _learning(cell: Any) -> list[bool]:
+    """Of each state of a cell, or of stacked cells, whether it can be learned rather than counted."""
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        return [learns for one in cell.cells for learns in _learning(one)]
+    if isinstance(cell, cells.Cell):
+        return [name not in cell.counters for name in cell.states]
+    return [True] * len(tree.flatten(cell.state_size))
 
 
 def _shapes(nested: Any) -> list[tuple[int | None, ...]]:

@@ -36,7 +36,39 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "coupled_lstm": [{"use_peephole": False}, {"use_peephole": True}],
     "gru": [{"reset_after": False}, {"reset_after": True}],
+    "depth_gated_lstm": [{"depth": 2}, {"depth": 1}, {"depth": 3, "coupled": True}],
+    "mut1": [{"project_input": True}, {"project_input": False}],
+    "mut2": [{"project_input": True}, {"project_input": False}],
+    "sru": [{"project_input": True}, {"project_input": False}],
+    "grid_lstm": [
+        {"depth": 1},
+        {"depth": 2, "depth_priority": True},
+        {"depth": 2, "tied": True},
+        {"depth": 2, "dimensions": 1},
+    ],
+    "janet": [{"beta": 1.0}, {"beta": 0.0}],
+    "nested_lstm": [{"outer_activation": "linear"}, {"outer_activation": "tanh"}],
+    "recurrent_highway": [{"depth": 2}, {"depth": 3}],
 }
+
+# The five from which all others follow. What is slow is done for these, and for the others when
+# `-m slow` asks for it.
+FOUNDATION = ("simple_rnn", "lstm", "peephole_lstm", "coupled_lstm", "gru")
+
+
+def needs(name: str, units: int) -> dict[str, Any]:
+    """The arguments without which a cell does not take any number of features and of units."""
+    if name in ("mut1", "mut2", "sru"):
+        return {"project_input": True}
+    if name == "clockwork_rnn":
+        return {"periods": tuple(range(1, units + 1))}
+    return {}
+
+
+def make(name: str, units: int = UNITS, **arguments: Any) -> cells.Cell:
+    """The cell of a name, whatever its units."""
+    return cells.get(name, units, **{**needs(name, units), **arguments})
+
 
 # Which of the six steps of each of the five sequences count. Right padding stands alone too, as it
 # is what fused kernels accept.
@@ -69,16 +101,43 @@ class Case:
         return cells.info(self.name).cell_class
 
     def cell(self, units: int = UNITS, **arguments: Any) -> cells.Cell:
-        return cells.get(
-            self.name, units, **{"use_bias": self.use_bias, **self.options, **arguments}
-        )
+        return make(self.name, units, **{"use_bias": self.use_bias, **self.options, **arguments})
 
-    def step(self, *args: Any) -> Any:
-        module = importlib.import_module(f"tests.cells.references.{self.name}")
-        return module.step(*args, **self.options)
+    @property
+    def reference(self) -> Any:
+        return importlib.import_module(f"tests.cells.references.{self.name}")
 
-    def run(self, *args: Any, **arguments: Any) -> Any:
-        return references.run(self.step, *args, **arguments)
+    def features(self, features: int = FEATURES, units: int = UNITS) -> int:
+        """The number of features, which may have to be the number of units."""
+        return units if self.options.get("project_input") is False else features
+
+    def layout(self, units: int = UNITS, features: int = FEATURES) -> references.Layout:
+        features = self.features(features, units)
+        layout = self.reference.layout(features, units, **self._options(units))
+        if not self.use_bias:
+            for described in (layout.weights, layout.columns):
+                described.pop("bias", None)
+                described.pop("recurrent_bias", None)
+        return layout
+
+    def run(self, x: Any, states: Any, *args: Any, **arguments: Any) -> Any:
+        options = self._options(states[0].shape[1])
+
+        def step(*args: Any) -> Any:
+            return self.reference.step(*args, **options)
+
+        return references.run(step, x, states, *args, **arguments)
+
+    def sequences(
+        self, units: int = UNITS, time: int = TIME, features: int = FEATURES
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """Random inputs and initial states, of numbers that float32 can hold too."""
+        random, features = np.random.default_rng(1), self.features(features, units)
+        x = random.normal(size=(BATCH, time, features)).astype("float32").astype("float64")
+        return x, starting_states(self.name, random, BATCH, units, self._options(units))
+
+    def _options(self, units: int) -> dict[str, Any]:
+        return {**needs(self.name, units), **self.options}
 
     def __str__(self) -> str:
         options = (
@@ -99,6 +158,29 @@ CASES = [
 ]
 
 
+def each(*parameters: tuple[str, list[Any], Any]) -> Any:
+    """Every case with every combination of the parameters, each `(name, values, the essential ones)`.
+
+    All combinations for the foundation; for the other cells those of the essential values, and the
+    rest when `-m slow` asks for them.
+    """
+    names, values, essential = zip(*parameters, strict=True)
+    combinations = []
+    for case in CASES:
+        for chosen in itertools.product(*values):
+            quick = case.name in FOUNDATION or all(
+                one in few for one, few in zip(chosen, essential, strict=True)
+            )
+            marks = () if quick else (pytest.mark.slow,)
+            label = "-".join(map(_label, (case, *chosen)))
+            combinations.append(pytest.param(case, *chosen, marks=marks, id=label))
+    return pytest.mark.parametrize(("case", *names), combinations)
+
+
+def _label(value: Any) -> str:
+    return "+".join(value) if isinstance(value, dict) else str(value)
+
+
 def randomise(cell: cells.Cell, seed: int = 0) -> dict[str, np.ndarray]:
     """Draw every weight of a built cell anew; gives the weights by name, as the references want."""
     random = np.random.default_rng(seed)
@@ -107,17 +189,23 @@ def randomise(cell: cells.Cell, seed: int = 0) -> dict[str, np.ndarray]:
     return {weight.name: numpy64(weight) for weight in cell.trainable_weights}
 
 
-def sequences(
-    cell: cells.Cell, batch: int = BATCH, time: int = TIME, features: int = FEATURES, seed: int = 1
-) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Random inputs and initial states, of numbers that float32 can hold too."""
-    random = np.random.default_rng(seed)
-    x = random.normal(0.0, 1.0, (batch, time, features)).astype("float32").astype("float64")
-    states = tuple(
-        random.normal(0.0, 0.7, (batch, cell.units)).astype("float32").astype("float64")
-        for _ in cell.states
+def starting_states(
+    name: str, random: np.random.Generator, batch: int, units: int, options: dict[str, Any]
+) -> tuple[np.ndarray, ...]:
+    """Random states of a cell: what its reference draws, if not any number will do."""
+    reference = importlib.import_module(f"tests.cells.references.{name}")
+    if hasattr(reference, "starting_states"):
+        return reference.starting_states(random, batch, units, **options)
+    sizes = reference.layout(units, units, **options).states.values()
+    return tuple(
+        random.normal(0.0, 0.7, (batch, size)).astype("float32").astype("float64") for size in sizes
     )
-    return x, states
+
+
+def sequences(cell: cells.Cell) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Random inputs and initial states for a cell that takes any."""
+    name = next(n for n in cells.names() if cells.info(n).cell_class is type(cell))
+    return Case(name).sequences(cell.units)
 
 
 def skip_where_keras_differs(mask: np.ndarray | None) -> None:

@@ -8,11 +8,16 @@ import pytest
 
 import kerasrnn
 from kerasrnn import cells
-from tests.cells._helpers import NAMES
+from tests.cells._helpers import FOUNDATION, NAMES, make, needs, starting_states
 
 BATCH, TIME, FEATURES, UNITS = 3, 6, 4, 5
 
 each_layer = pytest.mark.parametrize("name", NAMES)
+# What takes long: the layers from which the others follow, and all of them when `-m slow` asks.
+few_layers = pytest.mark.parametrize(
+    "name",
+    [n if n in FOUNDATION else pytest.param(n, marks=pytest.mark.slow) for n in NAMES],
+)
 
 # Two ways through the same float32 operations, whose sums may be taken in another order.
 ATOL = 1e-6
@@ -23,11 +28,11 @@ def layer_class(name: str) -> Any:
 
 
 def layer(name: str, units: int = UNITS, **arguments: Any) -> Any:
-    return layer_class(name)(units, **arguments)
+    return layer_class(name)(units, **{**needs(name, units), **arguments})
 
 
 def cell(name: str, units: int = UNITS, **arguments: Any) -> cells.Cell:
-    return cells.get(name, units, **arguments)
+    return make(name, units, **arguments)
 
 
 def randomise(thing: Any, seed: int = 0) -> None:
@@ -45,8 +50,18 @@ def inputs(*shape: int, seed: int = 1) -> np.ndarray:
 
 def states(layer: Any, batch: int = BATCH, seed: int = 2) -> list[np.ndarray]:
     """Random initial states for a layer, in one flat list."""
-    sizes = keras.tree.flatten(layer.state_size)
-    return [inputs(batch, size, seed=seed + number) for number, size in enumerate(sizes)]
+    cell = layer.cell
+    if not isinstance(cell, cells.Cell):
+        sizes = keras.tree.flatten(layer.state_size)
+        return [inputs(batch, size, seed=seed + number) for number, size in enumerate(sizes)]
+    name = next(n for n in cells.names() if cells.info(n).cell_class is type(cell))
+    options = {key: getattr(cell, key) for key in OPTIONS if hasattr(cell, key)}
+    start = starting_states(name, np.random.default_rng(seed), batch, cell.units, options)
+    return [state.astype("float32") for state in start]
+
+
+# What decides on the number and the kind of a cell's states.
+OPTIONS = ("periods", "depth", "dimensions")
 
 
 # Of three sequences with six steps: one with padding on the left, one with holes, one of nothing.

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerasrnn import cells, layers
+from tests.cells._helpers import make
 from tests.layers._helpers import BATCH, FEATURES, TIME, UNITS, each_layer, inputs, layer
 
 
@@ -47,7 +48,7 @@ def test_an_unknown_argument_is_named(name):
     with says(ValueError, "forget_bias", "0.5"):
         layer(name, forget_bias=0.5)
     with says(ValueError, "forget_bias", "0.5"):
-        layers.Recurrent(cells.get(name, UNITS), forget_bias=0.5)
+        layers.Recurrent(make(name, UNITS), forget_bias=0.5)
 
 
 @each_layer

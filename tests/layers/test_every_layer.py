@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import kerasrnn
 from kerasrnn import cells
-from tests.cells._helpers import CASES, NAMES
+from tests.cells._helpers import CASES, FOUNDATION, NAMES
 from tests.layers._helpers import (
     BATCH,
     FEATURES,
@@ -26,6 +26,7 @@ from tests.layers._helpers import (
     assert_equal,
     cell,
     each_layer,
+    few_layers,
     inputs,
     layer,
     layer_class,
@@ -139,7 +140,7 @@ def examples(batch: int = BATCH, time: int = TIME) -> dict[str, np.ndarray]:
     return {"source": inputs(batch, time + 1, FEATURES), "target": target}
 
 
-@each_layer
+@few_layers
 def test_a_saved_model_loads_to_the_last_bit(name, tmp_path):
     model, data = encoder_decoder(name), examples()
     expected = model.predict_on_batch(data)
@@ -155,7 +156,7 @@ def test_a_saved_model_loads_to_the_last_bit(name, tmp_path):
     assert clone.get_config() == model.get_config()
 
 
-@each_layer
+@few_layers
 def test_an_exported_model_takes_any_batch_and_any_length(name, tmp_path):
     model = encoder_decoder(name)
     model.export(str(tmp_path / "exported"), verbose=False)
@@ -207,13 +208,14 @@ def test_training_lowers_the_loss_with_and_without_xla(name):
     )
     start = model.get_weights()
     losses = []
-    for jit_compile in (True, False):
+    # By XLA, which is the harder way; for the foundation without it, too.
+    for jit_compile in (True, False) if name in FOUNDATION else (True,):
         model.set_weights(start)
         model.compile(keras.optimizers.Adam(0.05), "mse", jit_compile=jit_compile)
         history = model.fit(x, y, batch_size=16, epochs=6, shuffle=False, verbose=0)
         losses.append(history.history["loss"])
         assert losses[-1][-1] < 0.8 * losses[-1][0], losses[-1]
-    np.testing.assert_allclose(*losses, rtol=0, atol=LOSS_ATOL)
+    np.testing.assert_allclose(losses[0], losses[-1], rtol=0, atol=LOSS_ATOL)
 
 
 # Precision.

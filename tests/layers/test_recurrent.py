@@ -500,7 +500,7 @@ def test_a_list_of_one_cell_is_that_cell(mask):
 
 
 def test_a_stack_of_all_cells():
-    stack = [cells.get(name, 2 + number) for number, name in enumerate(NAMES)]
+    stack = [cell(name, 2 + number) for number, name in enumerate(NAMES)]
     layer = kerasrnn.layers.Recurrent(stack, return_state=True)
     output, *final = layer(inputs(), mask=MASK)
     assert [len(keras.tree.flatten(state)) for state in final] == [len(c.states) for c in stack]

@@ -1,10 +1,10 @@
 """Float64 NumPy references of the recurrent cells, written from their papers.
 
-Each module names the public orders, `GATES` of the kernel's columns and `STATES`, by which users
-convert weights, and defines one `step(x, states, weights, **options)` that returns
+Each module defines `layout(features, units, **options)`, which returns the `Layout` by which users
+convert weights, and one `step(x, states, weights, **options)` that returns
 `(output, new_states, gates)`:
 
-- x is (batch, features), each state (batch, units), all float64.
+- x is (batch, features), each state (batch, size), all float64, in the order of the layout.
 - weights maps the weight's name to its array; without "bias" there is no bias.
 - gates maps the gate's name to its activation, (batch, units).
 
@@ -12,10 +12,49 @@ The vectors are rows, so a gate reads x @ kernel + h @ recurrent_kernel + bias, 
 several gates lie side by side as blocks of `units` columns, in the order that the module states.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Layout(NamedTuple):
+    """The states and weights of a cell, by name and in the public order.
+
+    states maps each state to its size, weights each weight to its shape. columns maps each weight
+    that is a row of blocks of `units` columns to the names of its blocks.
+    """
+
+    states: dict[str, int]
+    weights: dict[str, tuple[int, ...]]
+    columns: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def of(
+        cls,
+        units: int,
+        states: Sequence[str],
+        blocked: Mapping[str, tuple[int | None, Sequence[str]]],
+        **others: tuple[int, ...],
+    ) -> "Layout":
+        """The layout of states of `units` each, with the weights of `blocked`, then the others.
+
+        blocked gives a weight's rows (None: it is a vector) and the names of its blocks, others
+        the shape of each weight that has no blocks.
+        """
+        shapes = {
+            name: (len(names) * units,) if rows is None else (rows, len(names) * units)
+            for name, (rows, names) in blocked.items()
+        }
+        columns = {name: tuple(names) for name, (_, names) in blocked.items()}
+        return cls(dict.fromkeys(states, units), {**shapes, **others}, columns)
+
+
+def blocks(array: np.ndarray | None, names: Sequence[str]) -> dict[str, Any]:
+    """Cut the columns of an array into equal blocks; those of no array are zero."""
+    if array is None:
+        return dict.fromkeys(names, 0.0)
+    return dict(zip(names, np.split(array, len(names), axis=-1), strict=True))
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -18,10 +18,20 @@ the same family of functions with the weights of that gate negated.
 
 import numpy as np
 
-from . import _sigmoid
+from . import Layout, _sigmoid
 
 GATES = ("forget", "candidate", "output")
 STATES = ("hidden", "cell")
+
+
+def layout(features: int, units: int, *, use_peephole: bool = False) -> Layout:
+    blocked = {
+        "kernel": (features, GATES),
+        "recurrent_kernel": (units, GATES),
+        "bias": (None, GATES),
+    }
+    others = {"peephole_kernel": (2, units)} if use_peephole else {}
+    return Layout.of(units, STATES, blocked, **others)
 
 
 def step(

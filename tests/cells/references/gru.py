@@ -23,10 +23,21 @@ and cuDNN do, which is the same family of functions with the weights of the upda
 
 import numpy as np
 
-from . import _sigmoid
+from . import Layout, _sigmoid
 
 GATES = ("update", "reset", "candidate")
 STATES = ("hidden",)
+
+
+def layout(features: int, units: int, *, reset_after: bool = False) -> Layout:
+    blocked = {
+        "kernel": (features, GATES),
+        "recurrent_kernel": (units, GATES),
+        "bias": (None, GATES),
+    }
+    if reset_after:
+        blocked["recurrent_bias"] = (None, GATES)
+    return Layout.of(units, STATES, blocked)
 
 
 def step(

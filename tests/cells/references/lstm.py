@@ -17,10 +17,19 @@ logistic functions to [-2, 2] for the candidate and to [-1, 1] for the cell's ou
 
 import numpy as np
 
-from . import _sigmoid
+from . import Layout, _sigmoid
 
 GATES = ("input", "forget", "candidate", "output")
 STATES = ("hidden", "cell")
+
+
+def layout(features: int, units: int) -> Layout:
+    blocked = {
+        "kernel": (features, GATES),
+        "recurrent_kernel": (units, GATES),
+        "bias": (None, GATES),
+    }
+    return Layout.of(units, STATES, blocked)
 
 
 def step(

@@ -19,10 +19,25 @@ from collections.abc import Collection
 
 import numpy as np
 
-from . import _sigmoid
+from . import Layout, _sigmoid
 
 GATES = ("input", "forget", "candidate", "output")
 STATES = ("hidden", "cell")
+
+
+def layout(
+    features: int,
+    units: int,
+    *,
+    peepholes: Collection[str] = ("input", "forget", "output"),
+) -> Layout:
+    blocked = {
+        "kernel": (features, GATES),
+        "recurrent_kernel": (units, GATES),
+        "bias": (None, GATES),
+    }
+    others = {"peephole_kernel": (len(peepholes), units)} if peepholes else {}
+    return Layout.of(units, STATES, blocked, **others)
 
 
 def step(

@@ -12,8 +12,19 @@ W is "kernel", U "recurrent_kernel", b "bias", each of one block. The states are
 
 import numpy as np
 
+from . import Layout
+
 GATES = ("candidate",)
 STATES = ("hidden",)
+
+
+def layout(features: int, units: int) -> Layout:
+    blocked = {
+        "kernel": (features, GATES),
+        "recurrent_kernel": (units, GATES),
+        "bias": (None, GATES),
+    }
+    return Layout.of(units, STATES, blocked)
 
 
 def step(

@@ -1,0 +1,148 @@
+"""The eight variants of the vanilla LSTM in which Greff et al. took one thing away or changed it."""
+
+from __future__ import annotations
+
+from keras import ops
+
+from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._kinds import PeepholeCell
+from kerasrnn.cells._registry import cell
+
+PAPER = "https://arxiv.org/abs/1503.04069"
+
+
+class VanillaLSTMCell(PeepholeCell):
+    r"""The LSTM with peepholes, of which each variant changes one thing.
+
+        i = sigmoid(x W_i + h_prev U_i + p_i * c_prev + b_i)
+        f = sigmoid(x W_f + h_prev U_f + p_f * c_prev + b_f)
+        g = tanh(x W_g + h_prev U_g + b_g)
+        c = f * c_prev + i * g
+        o = sigmoid(x W_o + h_prev U_o + p_o * c + b_o)
+        h = o * tanh(c)
+
+    A gate that is not in `gates` is wide open. `peephole_kernel` has a row for each gate that is.
+
+    Args:
+        units: Positive integer, the size of the states and of the output.
+        activation: The squashing of the candidate g and of the memory cell on its way out.
+        recurrent_activation: The squashing of the gates.
+        peephole_initializer, peephole_regularizer, peephole_constraint: For `peephole_kernel`.
+        unit_forget_bias: Whether a forget gate's bias starts one higher.
+        **kwargs: See `kerasrnn.cells.Cell`.
+    """
+
+    gates: tuple[str, ...] = ("input", "forget", "candidate", "output")
+
+    def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
+        h, c = states
+        z = dict(zip(self.gates, self.split(x + self.recur(h)), strict=True))
+        i = self.gate("input", z, c)
+        f = self.forget_gate(i, z, c)
+        g = self.candidate(z["candidate"])
+        c = f * c + i * g
+        o = self.gate("output", z, c)
+        h = o * self.read(c)
+        gates = {"input": i, "forget": f, "candidate": g, "output": o}
+        reported = (*self.gates, *self.derived_gates)
+        return Step(h, (h, c), {name: gates[name] for name in reported})
+
+    def gate(self, name: str, z: dict[str, Tensor], c: Tensor) -> Tensor:
+        """A gate, or 1 where there is none."""
+        return self.recurrent_activation(self.peep(name, z[name], c)) if name in z else 1.0
+
+    def forget_gate(self, i: Tensor, z: dict[str, Tensor], c: Tensor) -> Tensor:
+        """How much of the memory cell is kept."""
+        return self.gate("forget", z, c)
+
+    def read(self, c: Tensor) -> Tensor:
+        """What the output gate sees of the memory cell."""
+        return self.activation(c)
+
+
+@cell(paper=PAPER, alias="NIG")
+class NoInputGateLSTMCell(VanillaLSTMCell):
+    """NIG: the LSTM without an input gate, i = 1 (Greff et al. 2015)."""
+
+    gates = ("forget", "candidate", "output")
+
+
+@cell(paper=PAPER, alias="NFG")
+class NoForgetGateLSTMCell(VanillaLSTMCell):
+    """NFG: the LSTM without a forget gate, f = 1 (Greff et al. 2015)."""
+
+    gates = ("input", "candidate", "output")
+
+
+@cell(paper=PAPER, alias="NOG")
+class NoOutputGateLSTMCell(VanillaLSTMCell):
+    """NOG: the LSTM without an output gate, o = 1 (Greff et al. 2015)."""
+
+    gates = ("input", "forget", "candidate")
+
+
+@cell(paper=PAPER, alias="NIAF")
+class NoInputActivationLSTMCell(VanillaLSTMCell):
+    """NIAF: the LSTM whose candidate is not squashed, g = x W_g + h_prev U_g + b_g (Greff et al. 2015)."""
+
+    def candidate(self, z: Tensor) -> Tensor:
+        return self.dropped(z)
+
+
+@cell(paper=PAPER, alias="NOAF")
+class NoOutputActivationLSTMCell(VanillaLSTMCell):
+    """NOAF: the LSTM whose memory cell is read as it is, h = o * c (Greff et al. 2015)."""
+
+    def read(self, c: Tensor) -> Tensor:
+        return c
+
+
+@cell(paper=PAPER, alias="CIFG")
+class InputCoupledLSTMCell(VanillaLSTMCell):
+    """CIFG: the LSTM that forgets as much as it writes, f = 1 - i (Greff et al. 2015).
+
+    Here the input gate is learned, as in the paper; `CoupledLSTMCell` learns the forget gate. They are
+    one family of functions: the one's gate with its weights negated is the other's.
+    """
+
+    gates = ("input", "candidate", "output")
+    derived_gates = ("forget",)
+
+    @property
+    def bias_offsets(self) -> dict[str, float]:
+        return {"input": -float(self.unit_forget_bias)}
+
+    def forget_gate(self, i: Tensor, z: dict[str, Tensor], c: Tensor) -> Tensor:
+        return 1 - i
+
+
+@cell(paper=PAPER, alias="NP")
+class NoPeepholeLSTMCell(VanillaLSTMCell):
+    """NP: the LSTM without peepholes, which is `LSTMCell` (Greff et al. 2015)."""
+
+    peephole_gates = ()
+
+
+@cell(paper=PAPER, alias="FGR")
+class FullGateRecurrenceLSTMCell(VanillaLSTMCell):
+    """FGR: the LSTM whose gates also read all gates of the step before (Greff et al. 2015).
+
+    Before they are squashed [i, f, o] also get [i_prev, f_prev, o_prev] `gate_kernel`, nine matrices in
+    one, `(3 units, 3 units)`.
+    """
+
+    states = ("hidden", "cell", "input", "forget", "output")
+
+    def build_extra(self) -> None:
+        super().build_extra()
+        self.gate_kernel = self.add_kernel(
+            "gate_kernel", (3 * self.units, 3 * self.units), "recurrent"
+        )
+
+    def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
+        before = ops.concatenate(states[2:], axis=-1)
+        i, f, o = self.split(ops.matmul(before, self.gate_kernel))
+        x = x + ops.concatenate([i, f, ops.zeros_like(i), o], axis=-1)
+        done = super().step(x, states[:2])
+        gates = [done.gates[name] for name in self.states[2:]]
+        return done._replace(states=(*done.states, *gates))

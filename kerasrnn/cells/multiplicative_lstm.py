@@ -1,0 +1,50 @@
+"""The multiplicative LSTM."""
+
+from __future__ import annotations
+
+from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._kinds import MemoryCell
+from kerasrnn.cells._registry import cell
+
+
+@cell(paper="https://arxiv.org/abs/1609.07959", alias="mLSTM")
+class MultiplicativeLSTMCell(MemoryCell):
+    r"""Multiplicative LSTM: every input has a transition of its own (Krause et al. 2016).
+
+        m = (x W_m) * (h_prev U_m)
+        i, f, o = sigmoid(x W + m U + b)
+        g = tanh(x W_g + m U_g + b_g)
+        c = f * c_prev + i * g
+        h = o * tanh(c)
+
+    Gates (columns): input, forget, candidate, output, multiplicative, of which the last has no bias.
+    States: hidden, cell.
+
+    Args:
+        units: Positive integer, the size of the states and of the output.
+        activation: The squashing of the candidate g and of the memory cell on its way out.
+        recurrent_activation: The squashing of the gates i, f and o.
+        unit_forget_bias: Whether the forget gate's bias starts one higher.
+        **kwargs: See `kerasrnn.cells.Cell`.
+
+    Example:
+
+    >>> import keras, kerasrnn
+    >>> layer = keras.layers.RNN(kerasrnn.cells.MultiplicativeLSTMCell(4))
+    >>> layer(keras.ops.ones((2, 5, 3))).shape == (2, 4)
+    True
+    """
+
+    gates = ("input", "forget", "candidate", "output", "multiplicative")
+    bias_gates = gates[:4]
+
+    def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
+        h, c = states
+        m = self.columns(x, "multiplicative") * self.recur(h, "multiplicative")
+        i, f, g, o = self.split(self.columns(x, *self.gates[:4]) + self.recur(m, *self.gates[:4]))
+        i, f, o = (self.recurrent_activation(gate) for gate in (i, f, o))
+        g = self.candidate(g)
+        c = f * c + i * g
+        h = o * self.activation(c)
+        gates = {"input": i, "forget": f, "candidate": g, "output": o, "multiplicative": m}
+        return Step(h, (h, c), gates)

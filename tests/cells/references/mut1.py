@@ -1,0 +1,50 @@
+"""The first of the three mutated architectures of Jozefowicz et al. (2015), MUT1.
+
+"An Empirical Exploration of Recurrent Network Architectures",
+https://proceedings.mlr.press/v37/jozefowicz15.html
+
+    z = sigmoid(x W_z + b_z)                                update gate
+    r = sigmoid(x W_r + h_prev U_r + b_r)                   reset gate
+    n = tanh((r * h_prev) U_n + tanh(x) + b_n)              candidate
+    h = z * n + (1 - z) * h_prev
+
+W is "kernel", with the blocks update, reset; U "recurrent_kernel", with the blocks reset,
+candidate; b "bias", with the blocks update, reset, candidate. The states are (h,). As in the paper
+x is added to the units themselves, so it must have as many features; with project_input, which the
+paper has not, tanh(x W_n) takes the place of tanh(x) and candidate is the kernel's third block.
+"""
+
+import numpy as np
+
+from . import Layout, _sigmoid, blocks
+
+GATES = ("update", "reset", "candidate")
+
+
+def layout(features: int, units: int, *, project_input: bool = False) -> Layout:
+    blocked = {
+        "kernel": (features, GATES if project_input else ("update", "reset")),
+        "recurrent_kernel": (units, ("reset", "candidate")),
+        "bias": (None, GATES),
+    }
+    return Layout.of(units, ("hidden",), blocked)
+
+
+def step(
+    x: np.ndarray,
+    states: tuple[np.ndarray, ...],
+    weights: dict[str, np.ndarray],
+    *,
+    project_input: bool = False,
+) -> tuple[np.ndarray, tuple[np.ndarray, ...], dict[str, np.ndarray]]:
+    """One step; returns the output, the new states and the gates."""
+    (h_prev,) = states
+    w = blocks(x @ weights["kernel"], GATES if project_input else ("update", "reset"))
+    u = blocks(weights["recurrent_kernel"], ("reset", "candidate"))
+    b = blocks(weights.get("bias"), GATES)
+    z = _sigmoid(w["update"] + b["update"])
+    r = _sigmoid(w["reset"] + h_prev @ u["reset"] + b["reset"])
+    from_x = np.tanh(w["candidate"] if project_input else x)
+    n = np.tanh((r * h_prev) @ u["candidate"] + from_x + b["candidate"])
+    h = z * n + (1.0 - z) * h_prev
+    return h, (h,), {"update": z, "reset": r, "candidate": n}
