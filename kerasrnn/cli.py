@@ -127,15 +127,28 @@ def list_cells(*, features: int = 128, units: int = 128, markdown: bool = False)
 
 def cells_table(features: int, units: int, markdown: bool = False) -> str:
     """The table of all registered cells, as text."""
-    header = ("name", "layer", "gates", "states", "parameters", "paper")
+    header = ("name", "layer", "what it is", "gates", "states", "parameters", "paper")
     rows: list[tuple[str, ...]] = [header]
     for name in cells.names():
         info = cells.info(name)
-        cell = info.cell_class(units)
-        cell.build((None, features))
+        try:
+            cell = info.cell_class(units)
+            cell.build((None, features))
+            parameters = f"{cell.count_params():,}"
+        except ValueError:  # It takes no such sizes.
+            cell, parameters = info.cell_class(8), "-"
         gates = ", ".join((*cell.gates, *(f"({gate})" for gate in cell.derived_gates)))
-        states = ", ".join(cell.states)
-        rows.append((name, info.layer_name, gates, states, f"{cell.count_params():,}", info.paper))
+        rows.append(
+            (
+                name,
+                info.layer_name,
+                info.summary,
+                gates,
+                ", ".join(cell.states),
+                parameters,
+                info.paper,
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if markdown:
         rows.insert(1, tuple("-" * width for width in widths))
@@ -146,7 +159,8 @@ def cells_table(features: int, units: int, markdown: bool = False) -> str:
         table = "\n".join("  ".join(line).rstrip() for line in lines)
     return (
         f"{table}\n\nParameters for {features} features and {units} units, with the default options. "
-        "A gate in brackets follows from the others and has no weights."
+        "A gate in brackets follows from the others and has no weights. Without a number: the cell "
+        "takes no such sizes with its default options."
     )
 
 

@@ -36,11 +36,11 @@ def test_a_cell_can_be_added_as_the_page_says(tmp_path):
     for part in ("kerasrnn_cli.py", "pyproject.toml"):
         shutil.copy(ROOT / part, tmp_path / part)
     cell, reference = python_blocks("CONTRIBUTING.md")
-    (tmp_path / "kerasrnn/cells/minimal_gated.py").write_text(cell, "utf-8")
-    (tmp_path / "tests/cells/references/minimal_gated.py").write_text(reference, "utf-8")
+    (tmp_path / "kerasrnn/cells/ugrnn.py").write_text(cell, "utf-8")
+    (tmp_path / "tests/cells/references/ugrnn.py").write_text(reference, "utf-8")
     for room, line, name in (
-        ("cells", "from kerasrnn.cells.minimal_gated import MinimalGatedCell", "MinimalGatedCell"),
-        ("layers", "MinimalGated = layer_for(cells.MinimalGatedCell)", "MinimalGated"),
+        ("cells", "from kerasrnn.cells.ugrnn import UGRNNCell", "UGRNNCell"),
+        ("layers", "UGRNN = layer_for(cells.UGRNNCell)", "UGRNN"),
     ):
         with (tmp_path / "kerasrnn" / room / "__init__.py").open("a", encoding="utf-8") as file:
             file.write(f'\n{line}\n__all__ += ["{name}"]\n')
@@ -50,7 +50,7 @@ def test_a_cell_can_be_added_as_the_page_says(tmp_path):
         "tests/test_laws.py",
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n0", "-x", *tests, "-k", "minimal_gated"],
+        [sys.executable, "-m", "pytest", "-n0", "-x", *tests, "-k", "ugrnn"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,

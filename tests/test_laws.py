@@ -126,11 +126,27 @@ def test_only_one_file_knows_keras_from_inside(file):
 # The register.
 
 
+FAMILIES = {
+    "greff": {
+        "no_input_gate_lstm",
+        "no_forget_gate_lstm",
+        "no_output_gate_lstm",
+        "no_input_activation_lstm",
+        "no_output_activation_lstm",
+        "input_coupled_lstm",
+        "no_peephole_lstm",
+        "full_gate_recurrence_lstm",
+    },
+    "mut": {"mut1", "mut2", "mut3"},
+}
+
+
 @each_name
 def test_every_cell_has_a_reference_a_layer_a_paper_and_an_example(name):
     info = cells.info(name)
     reference = importlib.import_module(f"tests.cells.references.{name}")
     assert callable(reference.step)
+    assert callable(reference.layout)
     layer = getattr(kerasrnn.layers, info.layer_name)
     assert issubclass(layer, kerasrnn.layers.CellLayer)
     assert layer.cell_class is info.cell_class
@@ -143,8 +159,9 @@ def test_every_cell_has_a_reference_a_layer_a_paper_and_an_example(name):
     for documented in (info.cell_class, layer):
         assert ">>> " in documented.__doc__
         assert "Args:" in documented.__doc__
-    # A cell's file is named as the cell is: one architecture, one file.
-    assert info.cell_class.__module__ == f"kerasrnn.cells.{name}"
+    # A cell's file is named as the cell is: one architecture, one file, and a family in one.
+    home = info.cell_class.__module__.removeprefix("kerasrnn.cells.")
+    assert home == name or name in FAMILIES[home]
     for own in (info.cell_class, layer):
         assert keras.saving.get_registered_name(own) == f"kerasrnn>{own.__name__}"
 

@@ -123,9 +123,8 @@ class DepthGatedLSTMCell(PeepholeCell):
             g = self.candidate(z[f"candidate_{level}"])
             above = f * c + i * g
             if level:
-                w_c, w_l = ops.convert_to_tensor(self.depth_peephole_kernel)[
-                    2 * level - 2 : 2 * level
-                ]
+                rows = ops.convert_to_tensor(self.depth_peephole_kernel)
+                w_c, w_l = rows[2 * level - 2], rows[2 * level - 1]
                 d = gates[f"depth_{level}"] = squash(z[f"depth_{level}"] + w_c * c + w_l * below)
                 above = above + d * below
             o = squash(self.peep(f"output_{level}", z[f"output_{level}"], above))

@@ -62,28 +62,69 @@ class VanillaLSTMCell(PeepholeCell):
 
 @cell(paper=PAPER, alias="NIG")
 class NoInputGateLSTMCell(VanillaLSTMCell):
-    """NIG: the LSTM without an input gate, i = 1 (Greff et al. 2015)."""
+    """NIG: the LSTM without an input gate, i = 1 (Greff et al. 2015).
+
+    Args:
+        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
+
+    Example:
+
+    >>> import kerasrnn
+    >>> kerasrnn.cells.NoInputGateLSTMCell(4).gates
+    ('forget', 'candidate', 'output')
+    """
 
     gates = ("forget", "candidate", "output")
 
 
 @cell(paper=PAPER, alias="NFG")
 class NoForgetGateLSTMCell(VanillaLSTMCell):
-    """NFG: the LSTM without a forget gate, f = 1 (Greff et al. 2015)."""
+    """NFG: the LSTM without a forget gate, f = 1 (Greff et al. 2015).
+
+    Args:
+        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
+        unit_forget_bias: Without effect.
+
+    Example:
+
+    >>> import kerasrnn
+    >>> kerasrnn.cells.NoForgetGateLSTMCell(4).gates
+    ('input', 'candidate', 'output')
+    """
 
     gates = ("input", "candidate", "output")
 
 
 @cell(paper=PAPER, alias="NOG")
 class NoOutputGateLSTMCell(VanillaLSTMCell):
-    """NOG: the LSTM without an output gate, o = 1 (Greff et al. 2015)."""
+    """NOG: the LSTM without an output gate, o = 1 (Greff et al. 2015).
+
+    Args:
+        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
+
+    Example:
+
+    >>> import kerasrnn
+    >>> kerasrnn.cells.NoOutputGateLSTMCell(4).gates
+    ('input', 'forget', 'candidate')
+    """
 
     gates = ("input", "forget", "candidate")
 
 
 @cell(paper=PAPER, alias="NIAF")
 class NoInputActivationLSTMCell(VanillaLSTMCell):
-    """NIAF: the LSTM whose candidate is not squashed, g = x W_g + h_prev U_g + b_g (Greff et al. 2015)."""
+    """NIAF: the LSTM whose candidate is not squashed, g = x W_g + h_prev U_g + b_g (Greff et al. 2015).
+
+    Args:
+        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
+
+    Example:
+
+    >>> import kerasrnn
+    >>> kerasrnn.cells.get("NIAF", 4).name
+    'no_input_activation_lstm_cell'
+    """
 
     def candidate(self, z: Tensor) -> Tensor:
         return self.dropped(z)
@@ -91,7 +132,17 @@ class NoInputActivationLSTMCell(VanillaLSTMCell):
 
 @cell(paper=PAPER, alias="NOAF")
 class NoOutputActivationLSTMCell(VanillaLSTMCell):
-    """NOAF: the LSTM whose memory cell is read as it is, h = o * c (Greff et al. 2015)."""
+    """NOAF: the LSTM whose memory cell is read as it is, h = o * c (Greff et al. 2015).
+
+    Args:
+        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
+
+    Example:
+
+    >>> import kerasrnn
+    >>> kerasrnn.cells.get("NOAF", 4).name
+    'no_output_activation_lstm_cell'
+    """
 
     def read(self, c: Tensor) -> Tensor:
         return c
@@ -103,6 +154,16 @@ class InputCoupledLSTMCell(VanillaLSTMCell):
 
     Here the input gate is learned, as in the paper; `CoupledLSTMCell` learns the forget gate. They are
     one family of functions: the one's gate with its weights negated is the other's.
+
+    Args:
+        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
+        unit_forget_bias: Whether the input gate's bias starts one lower.
+
+    Example:
+
+    >>> import kerasrnn
+    >>> kerasrnn.cells.InputCoupledLSTMCell(4).peephole_gates
+    ('input', 'output')
     """
 
     gates = ("input", "candidate", "output")
@@ -118,7 +179,17 @@ class InputCoupledLSTMCell(VanillaLSTMCell):
 
 @cell(paper=PAPER, alias="NP")
 class NoPeepholeLSTMCell(VanillaLSTMCell):
-    """NP: the LSTM without peepholes, which is `LSTMCell` (Greff et al. 2015)."""
+    """NP: the LSTM without peepholes, which is `LSTMCell` (Greff et al. 2015).
+
+    Args:
+        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
+
+    Example:
+
+    >>> import kerasrnn
+    >>> kerasrnn.cells.NoPeepholeLSTMCell(4).peephole_gates
+    ()
+    """
 
     peephole_gates = ()
 
@@ -129,6 +200,15 @@ class FullGateRecurrenceLSTMCell(VanillaLSTMCell):
 
     Before they are squashed [i, f, o] also get [i_prev, f_prev, o_prev] `gate_kernel`, nine matrices in
     one, `(3 units, 3 units)`.
+
+    Args:
+        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
+
+    Example:
+
+    >>> import kerasrnn
+    >>> kerasrnn.cells.FullGateRecurrenceLSTMCell(4).states
+    ('hidden', 'cell', 'input', 'forget', 'output')
     """
 
     states = ("hidden", "cell", "input", "forget", "output")

@@ -44,10 +44,11 @@ class IndRNNCell(Cell):
         activation: Any = "relu",
         *,
         recurrent_initializer: Any = None,
+        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        start = recurrent_initializer or initializers.RandomUniform(0.0, 1.0)
-        super().__init__(units, activation, recurrent_initializer=start, **kwargs)
+        start = recurrent_initializer or initializers.RandomUniform(0.0, 1.0, seed=seed)
+        super().__init__(units, activation, recurrent_initializer=start, seed=seed, **kwargs)
 
     def build_extra(self) -> None:
         self.recurrent_kernel = self.add_kernel("recurrent_kernel", (self.units,), "recurrent")

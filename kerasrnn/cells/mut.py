@@ -27,8 +27,8 @@ class MUT1Cell(RawInputCell):
 
     Args:
         units: Positive integer, the size of the state; the number of features must be the same.
-        project_input: Whether a learned map stands before x where it enters as it is.
         activation, recurrent_activation, **kwargs: See `kerasrnn.cells.GRUCell`.
+        project_input: Whether a learned map stands before x where it enters as it is.
 
     Example:
 
@@ -71,8 +71,8 @@ class MUT2Cell(RawInputCell):
 
     Args:
         units: Positive integer, the size of the state; the number of features must be the same.
-        project_input: Whether a learned map stands before x where it enters as it is.
         activation, recurrent_activation, **kwargs: See `kerasrnn.cells.GRUCell`.
+        project_input: Whether a learned map stands before x where it enters as it is.
 
     Example:
 

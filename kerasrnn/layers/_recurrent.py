@@ -453,7 +453,7 @@ def layer_for(cell_class: type[cells.Cell]) -> type[CellLayer]:
 
     >>> import keras, kerasrnn
     >>> layer = kerasrnn.layers.{info.layer_name}(4, return_sequences=True)
-    >>> layer(keras.ops.ones((2, 5, 3))).shape == (2, 5, 4)
+    >>> layer(keras.ops.ones((2, 5, 4))).shape == (2, 5, 4)
     True
     """
     members: dict[str, Any] = {

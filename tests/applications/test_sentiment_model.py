@@ -17,7 +17,7 @@ import tensorflow as tf
 import kerasrnn
 from kerasrnn.applications import SentimentClassifier
 from kerasrnn.applications.sentiment.config import SentimentConfig
-from tests.cells._helpers import NAMES
+from tests.cells._helpers import FOUNDATION, NAMES
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["the", "film", "was", "great", "dull", "not", "a", "and", ",", "."]
@@ -58,6 +58,10 @@ def assert_probabilities(values, labels: int = 2) -> None:
     assert values.shape[-1] == labels and values.dtype == "float32"
     assert np.isfinite(values).all()
     np.testing.assert_allclose(values.sum(-1), 1, rtol=0, atol=1e-5)
+
+
+# Cells of every kind: with counters, with a scan, stacked.
+SOME = (*FOUNDATION, "clockwork_rnn", "sru", "grid_lstm")
 
 
 # What it is built of
@@ -134,7 +138,7 @@ def test_strings_and_numbers_give_the_same(reading):
     np.testing.assert_array_equal(model(tf.cast(ids, tf.int32)), expected)
 
 
-@pytest.mark.parametrize("cell", NAMES)
+@pytest.mark.parametrize("cell", SOME)
 def test_a_verdict_does_not_depend_on_the_other_texts_of_the_batch(cell):
     model = classifier(cell=cell, reading=SentimentClassifier.READINGS, num_layers=2)
     together = probabilities(model, [*TEXTS, "film " * 30])
@@ -383,7 +387,7 @@ assert not [name for name in sys.modules if name.startswith("kerasrnn")]
 
 
 def models_of_all_kinds() -> dict[str, SentimentClassifier]:
-    models = {cell: classifier(cell=cell) for cell in NAMES}
+    models = {cell: classifier(cell=cell) for cell in SOME}
     models["readings"] = classifier(
         reading=("last", "mean", "max", "attention"), num_layers=2, labels=["é", "🙂", "c"]
     )

@@ -195,17 +195,24 @@ class SentimentClassifier(keras.Model):
     def _recurrent_layer(
         self, cell: str, units: int, bidirectional: bool, recurrent_dropout: float, seed: int
     ) -> Any:
+        parameters = cells.info(cell).cell_class.parameters()
+
         def direction(number: int) -> Recurrent:
             # A seed for each, or both directions would start as the same network.
             own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+            options: dict[str, Any] = {}
+            if parameters["recurrent_initializer"].default == "orthogonal":
+                options["recurrent_initializer"] = keras.initializers.Orthogonal(seed=own)
+            if "project_input" in parameters:  # The words' vectors are of another size.
+                options["project_input"] = True
             one = cells.get(
                 cell,
                 units,
                 recurrent_dropout=recurrent_dropout,
                 seed=own,
                 kernel_initializer=keras.initializers.GlorotUniform(seed=own),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=own),
                 dtype=self.dtype_policy,
+                **options,
             )
             return Recurrent(
                 one,
