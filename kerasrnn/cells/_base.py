@@ -307,12 +307,17 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         return sizes[0] if len(sizes) == 1 else sizes
 
     @property
+    def has_zoneout(self) -> bool:
+        """Whether any state may be kept through a step."""
+        return bool(self._zoneouts())
+
+    @property
     def is_bare(self) -> bool:
         """Whether nothing stands between the cell and its plain equations but dropped inputs, states
         or weights: what a kernel computes.
         """
         dropped = self.recurrent_dropout and self.recurrent_dropout_form == "candidate"
-        return not (dropped or self.layer_norm or self._zoneouts())
+        return not (dropped or self.layer_norm or self.has_zoneout)
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """What `advance` takes: `project(inputs)`, and in training the draws of zoneout beside it."""

@@ -12,6 +12,7 @@ from keras import ops, tree
 from kerasrnn import _keras, cells
 from kerasrnn.cells._base import ClassSignature
 from kerasrnn.layers._fused import fused_loop, why_not
+from kerasrnn.layers._scan import scanned
 
 Tensor = Any
 
@@ -39,9 +40,9 @@ class Recurrent(keras.layers.RNN):
         initial_state: `"zeros"`, or `"learned"` for initial states that are trained with the
             network, one vector for each state. They begin at zero.
         implementation: `"fused"` runs the whole sequence by a kernel written for the cell, forward and
-            backward, several times faster than a loop; `"loop"` runs the cell's own `step`;
-            `"auto"` the kernel where there is one: for the cells of this package on TensorFlow, with
-            tanh and sigmoid, and without `unroll`.
+            backward, several times faster than a loop, or, where the cell's recurrence is linear, by a
+            parallel scan; `"loop"` runs the cell's own `step`; `"auto"` does the first where it can:
+            kernels are for TensorFlow and for the usual activations, and neither can `unroll`.
         **kwargs: `name`, `dtype` (or a dtype policy), `trainable` and `activity_regularizer`.
 
     Call arguments:
@@ -241,6 +242,16 @@ class Recurrent(keras.layers.RNN):
                 return_all_outputs=self.return_sequences,
                 training=bool(training),
             )
+        if self._is_scanned():
+            cell.set_training(training)
+            return scanned(
+                cell,
+                cell.project(sequences),
+                initial_state[0],
+                mask,
+                go_backwards=self.go_backwards,
+                zero_output_for_mask=self.zero_output_for_mask,
+            )
         # A cell of another precision than the layer's has to be called for Keras to cast for it.
         if isinstance(cell, cells.Cell) and cell.dtype_policy.name == self.dtype_policy.name:
             cell.set_training(training)
@@ -275,7 +286,7 @@ class Recurrent(keras.layers.RNN):
 
     def _is_fused(self) -> bool:
         """Whether a kernel runs the sequence."""
-        if self.implementation == "loop":
+        if self.implementation == "loop" or self._is_scanned():
             return False
         obstacle = why_not(self.cell, self.unroll)
         if obstacle is None and self.cell.dtype_policy.name != self.dtype_policy.name:
@@ -286,6 +297,16 @@ class Recurrent(keras.layers.RNN):
                 'Use "auto", which takes the kernel where there is one.'
             )
         return obstacle is None
+
+    def _is_scanned(self) -> bool:
+        """Whether all steps are had at once."""
+        return (
+            self.implementation != "loop"
+            and isinstance(self.cell, cells.LinearCell)
+            and not self.unroll
+            and not self.cell.has_zoneout
+            and self.cell.dtype_policy.name == self.dtype_policy.name
+        )
 
     def _checked_mask(self, mask: Any, batch: int | None, time: int | None) -> Tensor:
         shape = tuple(getattr(mask, "shape", ()))

@@ -213,3 +213,70 @@ def test_a_subclass_has_a_signature_of_its_own():
 def test_peepholes_are_a_list(peepholes):
     with refused("`peepholes` must be a list of gates", repr(peepholes)):
         cells.PeepholeLSTMCell(UNITS, peepholes=peepholes)
+
+
+# The options of the family.
+
+
+@pytest.mark.parametrize("periods", [(), [], (1, 2, 1, 4), "124", 4, None], ids=repr)
+def test_periods_are_integers_each_once(periods):
+    with refused("`periods`", "none of them twice", repr(periods)):
+        cells.ClockworkRNNCell(4, periods=periods)
+
+
+@pytest.mark.parametrize("period", [0, -2, 1.5, "2"], ids=repr)
+def test_a_period_is_a_positive_integer(period):
+    with refused("`periods`", "positive integer", repr(period)):
+        cells.ClockworkRNNCell(4, periods=(1, period))
+
+
+def test_the_periods_must_divide_the_units():
+    with refused("`units` must be a multiple", "units=6", "4 periods (1, 2, 4, 8)"):
+        cells.ClockworkRNNCell(6)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("float16", 2048), ("mixed_bfloat16", 256)])
+def test_a_period_must_be_countable_in_the_dtype(dtype, most):
+    assert cells.ClockworkRNNCell(2, periods=(1, most), dtype=dtype).periods == (1, most)
+    with refused("`periods`", f"at most {most}", f"got {most + 1}"):
+        cells.ClockworkRNNCell(2, periods=(1, most + 1), dtype=dtype)
+
+
+@pytest.mark.parametrize("name", ["mut1", "mut2", "sru"])
+def test_the_units_must_be_the_features_where_the_input_enters_as_it_is(name):
+    cell = cells.get(name, UNITS)
+    with refused("`units`", f"units={UNITS}", f"{UNITS + 1} features", "`project_input=True`"):
+        cell.build((None, UNITS + 1))
+    cells.get(name, UNITS).build((None, UNITS))
+    cells.get(name, UNITS, project_input=True).build((None, UNITS + 1))
+
+
+@pytest.mark.parametrize("depth", [0, -1, 1.5, "2", None], ids=repr)
+@pytest.mark.parametrize("name", ["depth_gated_lstm", "grid_lstm", "recurrent_highway"])
+def test_depth_is_a_positive_integer(name, depth):
+    with refused("`depth`", "positive integer", repr(depth)):
+        cells.get(name, UNITS, depth=depth)
+
+
+@pytest.mark.parametrize("dimensions", [0, 3, "2"], ids=repr)
+def test_a_grid_has_one_or_two_dimensions(dimensions):
+    with refused("`dimensions`", "1 (depth) or 2 (time, depth)", repr(dimensions)):
+        cells.GridLSTMCell(UNITS, dimensions=dimensions)
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("NIG", "no_input_gate_lstm"),
+        ("CIFG", "input_coupled_lstm"),
+        ("cec", "constant_error_carousel"),
+    ],
+)
+def test_the_literature_s_names_are_names_too(alias, name):
+    assert cells.info(alias).name == name
+
+
+@pytest.mark.parametrize(("wrong", "nearest"), [("CIGF", "input_coupled_lstm"), ("mut4", "mut1")])
+def test_an_unknown_variant_brings_the_nearest_ones(wrong, nearest):
+    with refused("`cell`", repr(wrong), "Did you mean", repr(nearest)):
+        cells.info(wrong)

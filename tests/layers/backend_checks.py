@@ -3,7 +3,6 @@
 By hand: `KERAS_BACKEND=jax pytest -n 0 tests/layers/backend_checks.py`.
 """
 
-import importlib
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 from kerasrnn import cells, layers
-from tests.cells.references import run
+from tests.cells._helpers import CASES, FOUNDATION, NAMES
 from tests.layers._helpers import (
     BATCH,
     FEATURES,
@@ -23,6 +22,7 @@ from tests.layers._helpers import (
     assert_close,
     assert_equal,
     each_layer,
+    few_layers,
     flat,
     inputs,
     layer,
@@ -56,26 +56,33 @@ def test_importing_the_package_loads_no_other_framework():
     assert not {"tensorflow", "torch", "jax"} & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("flags", WAYS, ids=str)
-@each_layer
+# All for the foundation; one for each of the others.
+VALUES = [
+    pytest.param(name, flags, id=f"{name}-{flags}")
+    for name in NAMES
+    for flags in (WAYS if name in FOUNDATION else WAYS[2:3])
+]
+
+
+@pytest.mark.parametrize(("name", "flags"), VALUES)
 def test_values_equal_the_reference(name, flags):
-    step = importlib.import_module(f"tests.cells.references.{name}").step
-    own = layer(name, return_sequences=True, return_state=True, **flags)
+    case = next(case for case in CASES if case.name == name)
+    own = layer(name, return_sequences=True, return_state=True, **{**case.options, **flags})
     own.build((BATCH, TIME, FEATURES))
     randomise(own)
     weights = {weight.name: flat(weight.value)[0].astype("float64") for weight in own.weights}
     x, start = inputs(), states(own)
     flags = {flag: value for flag, value in flags.items() if flag != "unroll"}
     initial = tuple(state.astype("float64") for state in start)
-    outputs, final, _ = run(step, x.astype("float64"), initial, weights, MASK, **flags)
+    outputs, final, _ = case.run(x.astype("float64"), initial, weights, MASK, **flags)
     given = own(x, mask=MASK, initial_state=start)
     assert_close(given, (outputs, *final), REFERENCE_ATOL)
     if not flags:
-        outputs, final, _ = run(step, x.astype("float64"), initial, weights)
+        outputs, final, _ = case.run(x.astype("float64"), initial, weights)
         assert_close(own(x, initial_state=start), (outputs, *final), REFERENCE_ATOL)
 
 
-@each_layer
+@few_layers
 def test_training_lowers_the_loss_and_the_model_loads_to_the_last_bit(name, tmp_path):
     x = inputs(16, TIME, FEATURES)
     y = np.cumsum(x, axis=1)[..., :1]
@@ -139,6 +146,29 @@ def test_dropout(kind):
     model.compile("sgd", "mse")
     model.fit(x, x[:, 0, :1], epochs=2, verbose=0)
     assert_equal(model.predict_on_batch(x), model.predict_on_batch(x))
+
+
+@pytest.mark.parametrize("form", ["state", "candidate", "weights"])
+def test_the_forms_of_dropout_and_zoneout(form):
+    rates = {"recurrent_dropout": 0.5, "recurrent_dropout_form": form, "zoneout": 0.3}
+    own = layers.PeepholeLSTM(UNITS, layer_norm=True, seed=2, **rates)
+    model = keras.Sequential([keras.Input((TIME, FEATURES)), own, keras.layers.Dense(1)])
+    x = inputs()
+    assert np.any(flat(model(x, training=True))[0] != flat(model(x, training=True))[0])
+    model.compile("sgd", "mse")
+    model.fit(x, x[:, 0, :1], epochs=2, verbose=0)
+    assert_equal(model.predict_on_batch(x), model.predict_on_batch(x))
+
+
+@pytest.mark.parametrize("time", [1, 7, 70])
+def test_the_scan_equals_the_loop(time):
+    x, mask = inputs(2, time, FEATURES), inputs(2, time, seed=3) > 0
+    scan = layers.SRU(FEATURES, return_sequences=True, return_state=True, implementation="fused")
+    scan.build(x.shape)
+    randomise(scan)
+    loop = layers.Recurrent(scan.cell, True, True, implementation="loop")
+    for given in (None, mask):
+        assert_close(scan(x, mask=given), loop(x, mask=given), REFERENCE_ATOL)
 
 
 def test_no_steps_and_no_sequences():
