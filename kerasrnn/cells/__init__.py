@@ -1,7 +1,14 @@
 """Recurrent cells: one time step each, for `keras.layers.RNN` and for `kerasrnn.layers`."""
 
 from kerasrnn.cells._base import Cell, Step
-from kerasrnn.cells._kinds import GatedCell, LinearCell, MemoryCell, PeepholeCell, RawInputCell
+from kerasrnn.cells._kinds import (
+    DeepCell,
+    GatedCell,
+    LinearCell,
+    MemoryCell,
+    PeepholeCell,
+    RawInputCell,
+)
 from kerasrnn.cells._registry import CellInfo, cell, get, info, names
 from kerasrnn.cells.clockwork_rnn import ClockworkRNNCell
 from kerasrnn.cells.constant_error_carousel import ConstantErrorCarouselCell
@@ -39,6 +46,7 @@ __all__ = [
     "ClockworkRNNCell",
     "ConstantErrorCarouselCell",
     "CoupledLSTMCell",
+    "DeepCell",
     "DepthGatedLSTMCell",
     "FullGateRecurrenceLSTMCell",
     "GRUCell",

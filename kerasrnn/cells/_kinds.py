@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from keras import activations, constraints, initializers, ops, regularizers
 
-from kerasrnn.cells._base import Cell, Step, Tensor
+from kerasrnn.cells._base import Cell, Step, Tensor, positive_integer
 
 
 class GatedCell(Cell):
@@ -104,6 +104,26 @@ class PeepholeCell(MemoryCell):
             return z
         row = self.peephole_gates.index(gate)
         return z + ops.convert_to_tensor(self.peephole_kernel)[row] * c
+
+
+class DeepCell(GatedCell):
+    """A cell of several layers within each step: what belongs to one has its number, as in `cell_0`.
+
+    Args:
+        units: Positive integer, the size of each state and of the output.
+        activation: The squashing of what enters the states.
+        recurrent_activation: The squashing of the gates.
+        depth: Positive integer, the number of layers.
+        **kwargs: See `Cell`.
+    """
+
+    def __init__(self, units: int, *args: Any, depth: int = 2, **kwargs: Any) -> None:
+        super().__init__(units, *args, **kwargs)
+        self.depth = positive_integer("depth", depth)
+
+    def at_every_level(self, *kinds: str) -> tuple[str, ...]:
+        """The names of these kinds of states or gates, layer after layer."""
+        return tuple(f"{kind}_{level}" for level in range(self.depth) for kind in kinds)
 
 
 class RawInputCell(GatedCell):

@@ -6,13 +6,13 @@ from typing import Any
 
 from keras import ops
 
-from kerasrnn.cells._base import Step, Tensor, positive_integer
-from kerasrnn.cells._kinds import PeepholeCell
+from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._kinds import DeepCell, PeepholeCell
 from kerasrnn.cells._registry import cell
 
 
 @cell(paper="https://arxiv.org/abs/1508.03790", alias="DGLSTM")
-class DepthGatedLSTMCell(PeepholeCell):
+class DepthGatedLSTMCell(DeepCell, PeepholeCell):
     r"""Depth-gated LSTM: stacked layers whose memory cells feed each other by a gate (Yao et al. 2015).
 
     In layer l, which reads x or, above the first layer, the output of the layer below:
@@ -30,12 +30,9 @@ class DepthGatedLSTMCell(PeepholeCell):
     w_c and w_l. The program that was published, but not the paper, couples f = 1 - i: `coupled=True`.
 
     Args:
-        units: Positive integer, the size of each state and of the output.
-        activation: The squashing of the candidate g and of the memory cell on its way out.
-        recurrent_activation: The squashing of the gates.
         depth: Positive integer, the number of layers.
         coupled: Whether f = 1 - i.
-        **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
+        units, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
 
     Example:
 
@@ -47,11 +44,8 @@ class DepthGatedLSTMCell(PeepholeCell):
     ('hidden_2', 'cell_2')
     """
 
-    def __init__(
-        self, units: int, *args: Any, depth: int = 2, coupled: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, units: int, *args: Any, coupled: bool = False, **kwargs: Any) -> None:
         super().__init__(units, *args, **kwargs)
-        self.depth = positive_integer("depth", depth)
         self.coupled = coupled
 
     @property
@@ -75,7 +69,7 @@ class DepthGatedLSTMCell(PeepholeCell):
 
     @property
     def derived_gates(self) -> tuple[str, ...]:
-        return tuple(f"forget_{level}" for level in range(self.depth)) if self.coupled else ()
+        return self.at_every_level("forget") if self.coupled else ()
 
     @property
     def input_gates(self) -> tuple[str, ...]:

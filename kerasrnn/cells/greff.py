@@ -12,14 +12,7 @@ PAPER = "https://arxiv.org/abs/1503.04069"
 
 
 class VanillaLSTMCell(PeepholeCell):
-    r"""The LSTM with peepholes, of which each variant changes one thing.
-
-        i = sigmoid(x W_i + h_prev U_i + p_i * c_prev + b_i)
-        f = sigmoid(x W_f + h_prev U_f + p_f * c_prev + b_f)
-        g = tanh(x W_g + h_prev U_g + b_g)
-        c = f * c_prev + i * g
-        o = sigmoid(x W_o + h_prev U_o + p_o * c + b_o)
-        h = o * tanh(c)
+    r"""The LSTM with peepholes, `PeepholeLSTMCell`, in parts of which each variant changes one.
 
     A gate that is not in `gates` is wide open. `peephole_kernel` has a row for each gate that is.
 
@@ -64,11 +57,6 @@ class VanillaLSTMCell(PeepholeCell):
 class NoInputGateLSTMCell(VanillaLSTMCell):
     """NIG: the LSTM without an input gate, i = 1 (Greff et al. 2015).
 
-    Args:
-        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
-
-    Example:
-
     >>> import kerasrnn
     >>> kerasrnn.cells.NoInputGateLSTMCell(4).gates
     ('forget', 'candidate', 'output')
@@ -81,11 +69,7 @@ class NoInputGateLSTMCell(VanillaLSTMCell):
 class NoForgetGateLSTMCell(VanillaLSTMCell):
     """NFG: the LSTM without a forget gate, f = 1 (Greff et al. 2015).
 
-    Args:
-        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
-        unit_forget_bias: Without effect.
-
-    Example:
+    `unit_forget_bias` has no effect.
 
     >>> import kerasrnn
     >>> kerasrnn.cells.NoForgetGateLSTMCell(4).gates
@@ -99,11 +83,6 @@ class NoForgetGateLSTMCell(VanillaLSTMCell):
 class NoOutputGateLSTMCell(VanillaLSTMCell):
     """NOG: the LSTM without an output gate, o = 1 (Greff et al. 2015).
 
-    Args:
-        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
-
-    Example:
-
     >>> import kerasrnn
     >>> kerasrnn.cells.NoOutputGateLSTMCell(4).gates
     ('input', 'forget', 'candidate')
@@ -116,14 +95,9 @@ class NoOutputGateLSTMCell(VanillaLSTMCell):
 class NoInputActivationLSTMCell(VanillaLSTMCell):
     """NIAF: the LSTM whose candidate is not squashed, g = x W_g + h_prev U_g + b_g (Greff et al. 2015).
 
-    Args:
-        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
-
-    Example:
-
     >>> import kerasrnn
-    >>> kerasrnn.cells.get("NIAF", 4).name
-    'no_input_activation_lstm_cell'
+    >>> kerasrnn.cells.info("NIAF").layer_name
+    'NoInputActivationLSTM'
     """
 
     def candidate(self, z: Tensor) -> Tensor:
@@ -134,14 +108,9 @@ class NoInputActivationLSTMCell(VanillaLSTMCell):
 class NoOutputActivationLSTMCell(VanillaLSTMCell):
     """NOAF: the LSTM whose memory cell is read as it is, h = o * c (Greff et al. 2015).
 
-    Args:
-        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
-
-    Example:
-
     >>> import kerasrnn
-    >>> kerasrnn.cells.get("NOAF", 4).name
-    'no_output_activation_lstm_cell'
+    >>> kerasrnn.cells.info("NOAF").layer_name
+    'NoOutputActivationLSTM'
     """
 
     def read(self, c: Tensor) -> Tensor:
@@ -155,11 +124,7 @@ class InputCoupledLSTMCell(VanillaLSTMCell):
     Here the input gate is learned, as in the paper; `CoupledLSTMCell` learns the forget gate. They are
     one family of functions: the one's gate with its weights negated is the other's.
 
-    Args:
-        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
-        unit_forget_bias: Whether the input gate's bias starts one lower.
-
-    Example:
+    `unit_forget_bias` says whether the input gate's bias starts one lower.
 
     >>> import kerasrnn
     >>> kerasrnn.cells.InputCoupledLSTMCell(4).peephole_gates
@@ -181,11 +146,6 @@ class InputCoupledLSTMCell(VanillaLSTMCell):
 class NoPeepholeLSTMCell(VanillaLSTMCell):
     """NP: the LSTM without peepholes, which is `LSTMCell` (Greff et al. 2015).
 
-    Args:
-        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
-
-    Example:
-
     >>> import kerasrnn
     >>> kerasrnn.cells.NoPeepholeLSTMCell(4).peephole_gates
     ()
@@ -200,11 +160,6 @@ class FullGateRecurrenceLSTMCell(VanillaLSTMCell):
 
     Before they are squashed [i, f, o] also get [i_prev, f_prev, o_prev] `gate_kernel`, nine matrices in
     one, `(3 units, 3 units)`.
-
-    Args:
-        units, activation, recurrent_activation, **kwargs: See `kerasrnn.cells.PeepholeLSTMCell`.
-
-    Example:
 
     >>> import kerasrnn
     >>> kerasrnn.cells.FullGateRecurrenceLSTMCell(4).states

@@ -6,15 +6,15 @@ from typing import Any
 
 from keras import ops
 
-from kerasrnn.cells._base import Step, Tensor, positive_integer
-from kerasrnn.cells._kinds import MemoryCell
+from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._kinds import DeepCell, MemoryCell
 from kerasrnn.cells._registry import cell
 
 KINDS = ("input", "forget", "candidate", "output")
 
 
 @cell(paper="https://arxiv.org/abs/1507.01526")
-class GridLSTMCell(MemoryCell):
+class GridLSTMCell(DeepCell, MemoryCell):
     r"""Grid LSTM: an LSTM along time and one along depth in every layer (Kalchbrenner et al. 2015).
 
     The input becomes depth's h and m below the first layer: [h, m] = x W + b. In every layer both
@@ -31,16 +31,12 @@ class GridLSTMCell(MemoryCell):
     rows of V for time's and for depth's h.
 
     Args:
-        units: Positive integer, the size of each state and of the output.
-        activation: The squashing of the candidate g and of o * m.
-        recurrent_activation: The squashing of the gates.
         depth: Positive integer, the number of layers.
         dimensions: 2 for time and depth; 1 for depth alone: a deep network of gates, the same at each
             step, whose one state is its output, which no step reads.
         tied: Whether all layers have the same weights; their columns go without the layer's number.
         depth_priority: Whether depth reads what time has just computed rather than time's old h.
-        unit_forget_bias: Whether the forget gates' biases start one higher.
-        **kwargs: See `kerasrnn.cells.Cell`.
+        units, **kwargs: See `kerasrnn.cells.LSTMCell`.
 
     Example:
 
@@ -62,8 +58,7 @@ class GridLSTMCell(MemoryCell):
         depth_priority: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(units, *args, **kwargs)
-        self.depth = positive_integer("depth", depth)
+        super().__init__(units, *args, depth=depth, **kwargs)
         if dimensions not in (1, 2):
             raise ValueError(
                 f"`dimensions` must be 1 (depth) or 2 (time, depth), got {dimensions!r}."
@@ -80,21 +75,20 @@ class GridLSTMCell(MemoryCell):
             f"{kind}_{level}" for level in range(self.depth) for kind in ("hidden", "cell")
         )
 
-    def layer_gates(self, level: int) -> tuple[str, ...]:
-        """The gates of a layer, time's before depth's."""
+    @property
+    def layer_gates(self) -> tuple[str, ...]:
+        """The gates of each layer, time's before depth's."""
         dimensions = ("time", "depth")[-self.dimensions :]
-        return tuple(f"{dimension}_{kind}_{level}" for dimension in dimensions for kind in KINDS)
+        return tuple(f"{dimension}_{kind}" for dimension in dimensions for kind in KINDS)
 
     @property
     def gates(self) -> tuple[str, ...]:
-        return tuple(gate for level in range(self.depth) for gate in self.layer_gates(level))
+        return self.at_every_level(*self.layer_gates)
 
     @property
     def depth_gates(self) -> tuple[str, ...]:
         """The columns of `depth_kernel`."""
-        if self.tied:
-            return tuple(gate.removesuffix("_0") for gate in self.layer_gates(0))
-        return self.gates
+        return self.layer_gates if self.tied else self.gates
 
     @property
     def recurrent_gates(self) -> tuple[str, ...]:
@@ -113,7 +107,7 @@ class GridLSTMCell(MemoryCell):
         new: list[Any] = []
         gates: dict[str, Any] = {}
         for level in range(self.depth):
-            names = self.layer_gates(level)
+            names = tuple(f"{gate}_{level}" for gate in self.layer_gates)
             h_time = None
             below = h_depth
             if self.dimensions == 2:

@@ -30,10 +30,9 @@ class JANETCell(MemoryCell):
 
     Example:
 
-    >>> import keras, kerasrnn
-    >>> layer = keras.layers.RNN(kerasrnn.cells.JANETCell(4))
-    >>> layer(keras.ops.ones((2, 5, 3))).shape == (2, 4)
-    True
+    >>> import kerasrnn
+    >>> kerasrnn.cells.JANETCell(4, beta=0).states
+    ('hidden',)
     """
 
     states = ("hidden",)

@@ -24,18 +24,16 @@ class LayerNormLSTMCell(MemoryCell):
     States: hidden, cell. Gains a: `input_gain`, `recurrent_gain`, `cell_gain`; `cell_shift` is b_c.
 
     Args:
-        units: Positive integer, the size of the states and of the output.
-        activation: The squashing of the candidate g and of the memory cell on its way out.
-        recurrent_activation: The squashing of the gates i, f and o.
         layer_norm: Whether to normalise the two products too, and not only the memory cell.
-        unit_forget_bias: Whether the forget gate's bias starts one higher.
-        **kwargs: See `kerasrnn.cells.Cell`.
+        units, **kwargs: See `kerasrnn.cells.LSTMCell`.
 
     Example:
 
     >>> import keras, kerasrnn
-    >>> layer = keras.layers.RNN(kerasrnn.cells.LayerNormLSTMCell(4))
-    >>> layer(keras.ops.ones((2, 5, 3))).shape == (2, 4)
+    >>> layer = kerasrnn.layers.LayerNormLSTM(4)
+    >>> small = layer(keras.ops.ones((2, 5, 3)))
+    >>> large = layer(keras.ops.ones((2, 5, 3)) * 1000)  # The scale of the input hardly matters.
+    >>> float(keras.ops.max(keras.ops.abs(small - large))) < 0.01
     True
     """
 

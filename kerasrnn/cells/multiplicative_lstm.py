@@ -12,27 +12,19 @@ class MultiplicativeLSTMCell(MemoryCell):
     r"""Multiplicative LSTM: every input has a transition of its own (Krause et al. 2016).
 
         m = (x W_m) * (h_prev U_m)
-        i, f, o = sigmoid(x W + m U + b)
-        g = tanh(x W_g + m U_g + b_g)
-        c = f * c_prev + i * g
-        h = o * tanh(c)
+        i, f, g, o, c, h: as the LSTM's, with m in the place of h_prev
 
     Gates (columns): input, forget, candidate, output, multiplicative, of which the last has no bias.
     States: hidden, cell.
 
     Args:
-        units: Positive integer, the size of the states and of the output.
-        activation: The squashing of the candidate g and of the memory cell on its way out.
-        recurrent_activation: The squashing of the gates i, f and o.
-        unit_forget_bias: Whether the forget gate's bias starts one higher.
-        **kwargs: See `kerasrnn.cells.Cell`.
+        units, **kwargs: See `kerasrnn.cells.LSTMCell`.
 
     Example:
 
-    >>> import keras, kerasrnn
-    >>> layer = keras.layers.RNN(kerasrnn.cells.MultiplicativeLSTMCell(4))
-    >>> layer(keras.ops.ones((2, 5, 3))).shape == (2, 4)
-    True
+    >>> import kerasrnn
+    >>> kerasrnn.cells.get("mLSTM", 4).bias_gates
+    ('input', 'forget', 'candidate', 'output')
     """
 
     gates = ("input", "forget", "candidate", "output", "multiplicative")

@@ -70,9 +70,7 @@ class MUT2Cell(RawInputCell):
     hidden. With `project_input=True` it is x W_r, and `kernel` has all columns.
 
     Args:
-        units: Positive integer, the size of the state; the number of features must be the same.
-        activation, recurrent_activation, **kwargs: See `kerasrnn.cells.GRUCell`.
-        project_input: Whether a learned map stands before x where it enters as it is.
+        units, activation, recurrent_activation, project_input, **kwargs: See `MUT1Cell`.
 
     Example:
 

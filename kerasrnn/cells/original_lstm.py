@@ -47,10 +47,9 @@ class OriginalLSTMCell(MemoryCell):
 
     Example:
 
-    >>> import keras, kerasrnn
-    >>> layer = keras.layers.RNN(kerasrnn.cells.OriginalLSTMCell(4))
-    >>> layer(keras.ops.ones((2, 5, 3))).shape == (2, 4)
-    True
+    >>> import kerasrnn
+    >>> kerasrnn.cells.get("LSTM1997", 4).gates
+    ('input', 'candidate', 'output')
     """
 
     gates = ("input", "candidate", "output")

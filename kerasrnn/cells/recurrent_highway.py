@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kerasrnn.cells._base import Step, Tensor, positive_integer
-from kerasrnn.cells._kinds import GatedCell
+from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._kinds import DeepCell
 from kerasrnn.cells._registry import cell
 
 
 @cell(paper="https://arxiv.org/abs/1607.03474", alias="RHN")
-class RecurrentHighwayCell(GatedCell):
+class RecurrentHighwayCell(DeepCell):
     r"""Recurrent highway network: a deep network of gated layers in every step (Zilly et al. 2016).
 
     From s = h_prev, in layer l (the input enters the first layer alone):
@@ -38,18 +38,13 @@ class RecurrentHighwayCell(GatedCell):
     True
     """
 
-    def __init__(
-        self, units: int, *args: Any, depth: int = 2, transform_bias: float = -2.0, **kwargs: Any
-    ) -> None:
+    def __init__(self, units: int, *args: Any, transform_bias: float = -2.0, **kwargs: Any) -> None:
         super().__init__(units, *args, **kwargs)
-        self.depth = positive_integer("depth", depth)
         self.transform_bias = transform_bias
 
     @property
     def gates(self) -> tuple[str, ...]:
-        return tuple(
-            f"{kind}_{level}" for level in range(self.depth) for kind in ("candidate", "transform")
-        )
+        return self.at_every_level("candidate", "transform")
 
     @property
     def input_gates(self) -> tuple[str, ...]:
