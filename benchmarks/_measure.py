@@ -9,18 +9,19 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
 Step = Callable[[], object]
+Name = TypeVar("Name")
 
 
 def interleaved(
-    steps: Mapping[str, Step], rounds: int, title: str
-) -> tuple[dict[str, float], dict[str, float]]:
+    steps: Mapping[Name, Step], rounds: int, title: str
+) -> tuple[dict[Name, float], dict[Name, float]]:
     """The median seconds of each step, and the seconds of its first call.
 
     In every round each contender has its turn, so that whatever slows the machine down slows all.
@@ -31,7 +32,7 @@ def interleaved(
         step()
         first[name] = time.perf_counter() - begin
         step()
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    seconds: dict[Name, list[float]] = {name: [] for name in steps}
     for _ in tqdm(range(rounds), desc=title, leave=False, disable=None):
         for name, step in steps.items():
             time.sleep(0.02)  # The threads of the one before spin for a while before they sleep.
@@ -74,6 +75,11 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def in_words(where: dict[str, Any]) -> str:
+    """What `where_it_ran` gives, on one line."""
+    return ", ".join(f"{name} {value}" for name, value in where.items())
 
 
 def write(out: str | Path, name: str, content: dict[str, Any]) -> Path:

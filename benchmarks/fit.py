@@ -21,7 +21,7 @@ import numpy as np
 import tyro
 
 import kerasrnn
-from benchmarks._measure import interleaved, table, where_it_ran, write
+from benchmarks._measure import in_words, interleaved, table, where_it_ran, write
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
 from kerasrnn.applications.sentiment.data import Encoded, load_corpus
@@ -120,7 +120,7 @@ def main(options: Options) -> None:
         [n, f"{texts / s:.0f}", f"{peer / s:.2f}", f"{first[n]:.0f}"] for n, s in medians.items()
     ]
     print(table(lines))
-    where = ", ".join(f"{name} {value}" for name, value in result["where"].items())
+    where = in_words(result["where"])
     print(f"\nmedians of {options.rounds} interleaved rounds of {options.batches} batches; {where}")
     print(f"written to {path}")
 

@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 
 import kerasrnn
-from benchmarks._measure import Step, interleaved, table, where_it_ran, write
+from benchmarks._measure import Step, in_words, interleaved, table, where_it_ran, write
 from kerasrnn import cells
 
 
@@ -439,7 +439,7 @@ def report(result: dict[str, Any], options: Options) -> str:
             print(table([list(row) for row in zip(*rows, strict=True)]), file=text)
     if result["not installed"]:
         print(f"\nnot installed, left out: {', '.join(result['not installed'])}", file=text)
-    where = ", ".join(f"{name} {value}" for name, value in result["where"].items())
+    where = in_words(result["where"])
     print(f"\nmedians of {result['rounds']} interleaved rounds; {where}", file=text)
     return text.getvalue()
 

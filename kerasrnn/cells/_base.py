@@ -191,6 +191,7 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.output_size = self.units
         self._in_training = False
+        self._recurrent_dropout_mask = None
 
     # What a subclass writes.
 
@@ -428,6 +429,11 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         self.set_training(training)
         step = self.advance(self.prepare(inputs), tuple(states) if nested else (states,))
         return step.output, list(step.states) if nested else step.states[0]
+
+    @property
+    def in_training(self) -> bool:
+        """Whether dropout and zoneout are at work."""
+        return self._in_training
 
     def set_training(self, training: bool | None) -> None:
         """Say whether dropout and zoneout shall be at work."""

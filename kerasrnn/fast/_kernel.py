@@ -71,7 +71,7 @@ class Kernel(abc.ABC):
     peepholes there are, is an attribute.
     """
 
-    states: ClassVar[int]
+    states: int
     """How many states there are. The first is the output."""
     saved: ClassVar[int]
     """The size of what `forward` saves, in units."""
@@ -79,11 +79,25 @@ class Kernel(abc.ABC):
     """The parts of the recurrent kernel that are multiplied at once: their gates, as numbers."""
     kept: ClassVar[tuple[int, ...]] = (1,)
     """The sizes of what `backward` keeps, in units."""
+    lasting: ClassVar[bool] = True
+    """Whether what was traced for it serves other calls too."""
 
     @property
     def sums(self) -> tuple[int, ...]:
         """The sizes of what `backward` sums up, in units."""
         return ()
+
+    def state_sizes(self, units: int) -> tuple[int, ...]:
+        """The size of every state."""
+        return (units,) * self.states
+
+    def saved_size(self, units: int) -> int:
+        """The size of what `forward` saves."""
+        return self.saved * units
+
+    def sum_shapes(self, batch: Tensor, units: int) -> list[Any]:
+        """The shape of each sum."""
+        return [tf.stack([batch, size * units]) for size in self.sums]
 
     @abc.abstractmethod
     def forward(
@@ -105,7 +119,7 @@ class Kernel(abc.ABC):
     @abc.abstractmethod
     def weight_gradients(
         self, dx: Tensor, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """The gradients of `Weights.recurrent` and of `Weights.others`.
 
         Args:

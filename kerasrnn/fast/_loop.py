@@ -93,9 +93,15 @@ def passes(
     """Traced once for each kernel, size and kind of call, and compiled once for each shape."""
     store: Any = _Buffers if compiled else _Arrays
 
-    def weights(recurrent_kernel: Tensor, others: list[Tensor], rows: Sequence[Tensor]) -> Weights:
-        recurrent_kernel = tf.ensure_shape(recurrent_kernel, [units, columns])
-        parts = tf.split(recurrent_kernel, [gates * units for gates in kernel.parts], axis=1)
+    state_sizes = kernel.state_sizes(units)
+
+    def weights(
+        recurrent_kernel: Tensor | None, others: list[Tensor], rows: Sequence[Tensor]
+    ) -> Weights:
+        parts: list[Tensor] = []
+        if recurrent_kernel is not None:
+            recurrent_kernel = tf.ensure_shape(recurrent_kernel, [units, columns])
+            parts = tf.split(recurrent_kernel, [gates * units for gates in kernel.parts], axis=1)
         mask = rows[0] if dropout else None
         return Weights(tuple(parts), dict(zip(names, others, strict=True)), mask)
 
@@ -109,7 +115,7 @@ def passes(
         bias: Tensor | None,
         states: tuple[Tensor, ...],
         rows: tuple[Tensor, ...],
-        recurrent_kernel: Tensor,
+        recurrent_kernel: Tensor | None,
         others: list[Tensor],
         start: Tensor,
         stop: Tensor,
@@ -117,10 +123,10 @@ def passes(
         outputs: bool,
     ) -> Forward:
         w = weights(recurrent_kernel, others, rows)
-        (x,), states = _sized(columns, x), _sized(units, *states)
+        (x,), states = _sized([columns], x), _sized(state_sizes, *states)
         dtype = states[0].dtype
-        sizes = [units] * (kernel.states if keep else int(outputs))
-        sizes += [kernel.saved * units] if keep else []
+        sizes = [*state_sizes] if keep else [units] * int(outputs)
+        sizes += [kernel.saved_size(units)] if keep else []
 
         def body(t: Tensor, states: Any, *sequences: Any) -> Any:
             row = store.row(x, t)
@@ -145,7 +151,7 @@ def passes(
         sequences: tuple[Tensor, ...],
         states: tuple[Tensor, ...],
         rows: tuple[Tensor, ...],
-        recurrent_kernel: Tensor,
+        recurrent_kernel: Tensor | None,
         others: list[Tensor],
         d_finals: tuple[Tensor, ...],
         d_outputs: Tensor | None,
@@ -153,10 +159,12 @@ def passes(
         stop: Tensor,
     ) -> Backward:
         w = weights(recurrent_kernel, others, rows)
-        (saved,) = _sized(kernel.saved * units, saved)
-        sequences, states, d_finals = (_sized(units, *s) for s in (sequences, states, d_finals))
+        (saved,) = _sized([kernel.saved_size(units)], saved)
+        sequences, states, d_finals = (
+            _sized(state_sizes, *s) for s in (sequences, states, d_finals)
+        )
         if d_outputs is not None:
-            (d_outputs,) = _sized(units, d_outputs)
+            (d_outputs,) = _sized([units], d_outputs)
         dtype = d_finals[0].dtype
         sizes = [columns, *(size * units for size in kernel.kept)]
 
@@ -186,7 +194,10 @@ def passes(
             return t - 1, d_before, sums, *new
 
         batch = tf.shape(d_finals[0])[0]
-        sums = tuple(tf.zeros(tf.stack([batch, size * units]), dtype) for size in kernel.sums)
+        sums = tuple(
+            tf.zeros(shape, SUM_DTYPE.get(dtype, dtype))
+            for shape in kernel.sum_shapes(batch, units)
+        )
         empty = [store.new(saved, size, dtype) for size in sizes]
         _, d_states, sums, *written = tf.while_loop(
             lambda t, *_: t >= start, body, (stop - 1, d_finals, sums, *empty)
@@ -204,6 +215,13 @@ def passes(
 _same = itertools.repeat
 
 
-def _sized(size: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors, whose last dimension a trace for all shapes has forgotten."""
-    return tuple(tf.ensure_shape(x, [None] * (x.shape.rank - 1) + [size]) for x in tensors)
+# Hundreds of steps are summed up, which the half precisions cannot.
+SUM_DTYPE = {tf.float16: tf.float32, tf.bfloat16: tf.float32}
+
+
+def _sized(sizes: Sequence[int], *tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors, whose last dimensions a trace for all shapes has forgotten."""
+    return tuple(
+        tf.ensure_shape(x, [None] * (x.shape.rank - 1) + [size])
+        for x, size in zip(tensors, sizes, strict=True)
+    )

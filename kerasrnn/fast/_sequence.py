@@ -40,9 +40,9 @@ def run(
     inputs: Tensor,
     states: Sequence[Tensor],
     *,
-    input_kernel: Tensor,
-    bias: Tensor | None,
-    recurrent_kernel: Tensor,
+    input_kernel: Tensor | None = None,
+    bias: Tensor | None = None,
+    recurrent_kernel: Tensor | None = None,
     others: dict[str, Tensor] | None = None,
     recurrent_mask: Tensor | None = None,
     mask: Tensor | None = None,
@@ -56,9 +56,9 @@ def run(
         kernel: The arithmetic of a step.
         inputs: `(batch, time, features)`, in the dtype of the products.
         states: The states before the first step, `(batch, units)` each, in the dtype of the gates.
-        input_kernel: `(features, columns)`.
+        input_kernel: `(features, columns)`; nothing for inputs that are projected already.
         bias: `(columns,)`, or nothing.
-        recurrent_kernel: `(units, columns)`.
+        recurrent_kernel: `(units, columns)`, if the kernel has `parts`.
         others: Further weights, by name, as the kernel wants them.
         recurrent_mask: The recurrent dropout's mask, `(batch, units)`.
         mask: Boolean `(batch, time)`: the steps that count. Others leave the states as they are.
@@ -71,12 +71,14 @@ def run(
         The outputs and the final states, in the dtype of the gates.
     """
     others = others or {}
-    names, wide = tuple(others), states[0].dtype
+    names = tuple(others)
     compiled = compiled and _loop.CAN_COMPILE
     shards = _shards(inputs.shape[0]) if compiled else 1
-    units, columns = recurrent_kernel.shape
+    units = states[0].shape[1]
+    columns = (inputs if input_kernel is None else input_kernel).shape[-1]
     kind = (kernel, names, recurrent_mask is not None)
-    ways = _loop.passes(*kind, compiled, units, columns)
+    passes = _loop.passes if kernel.lasting else _loop.passes.__wrapped__
+    ways = passes(*kind, compiled, units, columns)
     time, any_length = tf.shape(inputs)[1], inputs.shape[1] is None
     if any_length:
         if not compiled and mask is None:  # The step that is added to none must not count.
@@ -86,7 +88,8 @@ def run(
     start, stop = _limits(mask, time) if compiled else (tf.constant(0), tf.shape(inputs)[1])
     rows = () if recurrent_mask is None else (recurrent_mask,)
     steps = () if mask is None else (mask,)
-    use_bias = bias is not None
+    weights = {"input": input_kernel, "recurrent": recurrent_kernel, "bias": bias}
+    present = [name for name, weight in weights.items() if weight is not None]
 
     def cut(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """The shards: for each, its part of every tensor."""
@@ -103,15 +106,18 @@ def run(
     def joined(values: Sequence[Tensor]) -> Tensor:
         return values[0] if shards == 1 else tf.concat(values, axis=0)
 
-    def project(x: Tensor, kernel: Tensor) -> Tensor:
+    def project(x: Tensor, kernel: Tensor | None) -> Tensor:
+        if kernel is None:
+            return x
         x, rows, time = _flat(x), tf.shape(x)[0], tf.shape(x)[1]
         return tf.reshape(tf.matmul(x, kernel), tf.stack([rows, time, kernel.shape[1]]))
 
     @tf.custom_gradient
     def sequence(*arguments: Tensor) -> Any:
         given = iter(arguments)
-        inputs, input_kernel, recurrent_kernel = (next(given) for _ in range(3))
-        bias = next(given) if use_bias else None
+        inputs = next(given)
+        own_weights = {name: next(given) for name in present}
+        input_kernel, recurrent_kernel, bias = (own_weights.get(name) for name in weights)
         other = [next(given) for _ in names]
         states = tuple(given)
 
@@ -140,7 +146,7 @@ def run(
         def uncompiled() -> list[Tensor]:
             # XLA, if it compiles all around this, compiles it for no steps too.
             some = tf.maximum(time, 1)
-            done = _loop.passes(*kind, False, units, columns).forward(
+            done = passes(*kind, False, units, columns).forward(
                 project(inputs[:, :some], input_kernel),
                 bias,
                 states,
@@ -186,19 +192,28 @@ def run(
                     start,
                     stop,
                 )
-                columns = back.dx.shape[-1]
-                dx = tf.reshape(back.dx, [-1, columns])
+                dx = _flat(back.dx)
                 kept_rows = tuple(_flat(k) for k in back.kept)
                 d_recurrent, d_others = kernel.weight_gradients(dx, kept_rows, back.sums)
-                narrow = tf.cast(dx, input_kernel.dtype)
+                narrow = tf.cast(dx, x.dtype)
+                gradients: dict[str, Tensor] = {}
+                d_x = narrow
+                if input_kernel is not None:
+                    d_x = tf.matmul(narrow, input_kernel, transpose_b=True)
+                    gradients["input"] = tf.matmul(_flat(x), narrow, transpose_a=True)
+                if recurrent_kernel is not None:
+                    gradients["recurrent"] = tf.cast(d_recurrent, recurrent_kernel.dtype)
+                if bias is not None:
+                    gradients["bias"] = tf.reduce_sum(narrow, axis=0)
                 parts.append(
                     [
-                        tf.reshape(tf.matmul(narrow, input_kernel, transpose_b=True), tf.shape(x)),
+                        tf.reshape(d_x, tf.shape(x)),
                         *back.states,
-                        tf.matmul(_flat(x), narrow, transpose_a=True),
-                        tf.cast(d_recurrent, recurrent_kernel.dtype),
-                        *([tf.reduce_sum(narrow, axis=0)] if use_bias else []),
-                        *[tf.cast(d_others[name], wide) for name in names],
+                        *[gradients[name] for name in present],
+                        *[
+                            tf.cast(d_others[name], weight.dtype)
+                            for name, weight in zip(names, other, strict=True)
+                        ],
                     ]
                 )
             together = list(zip(*parts, strict=True))
@@ -208,9 +223,9 @@ def run(
 
         return tuple(values), gradient
 
-    weights = [input_kernel, recurrent_kernel, *([bias] if use_bias else []), *others.values()]
+    given_weights = [*(weights[name] for name in present), *others.values()]
     # A variable that is handed on as itself would have to be a keyword of the gradient.
-    arguments = [tf.convert_to_tensor(value) for value in (inputs, *weights, *states)]
+    arguments = [tf.convert_to_tensor(value) for value in (inputs, *given_weights, *states)]
     results = sequence(*arguments)
     finals = list(results) if isinstance(results, (list, tuple)) else [results]
     if not all_outputs:

@@ -12,7 +12,7 @@ from kerasrnn import _keras, cells
 Tensor = Any
 
 
-def why_not(cell: Any, unroll: bool) -> str | None:
+def why_not(cell: Any, unroll: bool, dtype_policy: str) -> str | None:
     """What stands against running a cell by a kernel; nothing if nothing does."""
     if keras.backend.backend() != "tensorflow":
         return f"kernels run on TensorFlow, and Keras's backend is {keras.backend.backend()!r}"
@@ -20,13 +20,82 @@ def why_not(cell: Any, unroll: bool) -> str | None:
         return "`unroll=True` writes the loop out"
     if not isinstance(cell, cells.Cell):
         return f"a {type(cell).__name__} is not one of kerasrnn.cells"
+    if cell.dtype_policy.name != dtype_policy:
+        return "the cell has another dtype policy than the layer"
+    return None
+
+
+def has_own_kernel(cell: cells.Cell) -> bool:
+    """Whether there is a kernel that was written for the cell, and that does all that the cell does."""
     from kerasrnn import fast
 
-    if fast.kernel_for(cell) is None:
-        return f"there is no kernel for a {type(cell).__name__} with these activations"
-    if not cell.is_bare:
-        return "kernels know no zoneout, no layer normalisation and no dropout of the candidate"
-    return None
+    return cell.is_bare and fast.kernel_for(cell) is not None
+
+
+def generic_pays(training: bool) -> bool:
+    """Whether the generic kernel is faster than a loop: in training, where XLA compiles it."""
+    from kerasrnn.fast import _loop
+
+    return training and _keras.may_compile() and _loop.CAN_COMPILE
+
+
+def generic_loop(
+    cell: cells.Cell,
+    sequences: Tensor,
+    initial_states: list[Tensor],
+    mask: Tensor | None,
+    *,
+    go_backwards: bool,
+    zero_output_for_mask: bool,
+    return_all_outputs: bool,
+    training: bool,
+) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+    """The same as `fused_loop`, by the kernel that takes its gradients from TensorFlow."""
+    from kerasrnn import fast
+
+    cell.set_training(training)
+    x = cell.prepare(sequences)
+    if go_backwards:
+        x = ops.flip(x, axis=1)
+        mask = None if mask is None else ops.flip(mask, axis=1)
+    kernel = fast.GenericKernel(cell, x.shape[-1], training)
+    others = {path: ops.convert_to_tensor(weight) for path, weight in kernel.weights.items()}
+    recurrent_mask = None
+    if training and cell.recurrent_dropout:
+        if cell.recurrent_dropout_form == "weights":
+            others[cell.recurrent_kernel.path] = cell.recurrent_weights()
+        else:
+            recurrent_mask = cell.get_recurrent_dropout_mask(initial_states[0])
+    # The output is carried as a state is: a masked step repeats it.
+    before = ops.zeros((ops.shape(x)[0], cell.units), dtype=x.dtype)
+    outputs, (last, *final) = fast.run(
+        kernel,
+        x,
+        [before, *(ops.cast(state, x.dtype) for state in initial_states)],
+        others=others,
+        recurrent_mask=recurrent_mask,
+        mask=mask,
+        all_outputs=return_all_outputs,
+        keep=training,
+        compiled=_keras.may_compile(),
+    )
+    if mask is None:
+        return last, outputs, final
+    if outputs is not None:
+        outputs = _beyond_the_end(outputs, last, mask)
+    if zero_output_for_mask:
+        time = ops.shape(mask)[1]
+        outputs = None if outputs is None else ops.where(mask[..., None], outputs, 0)
+        at_the_end = ops.any(ops.logical_and(mask, ops.arange(time) == time - 1), axis=1)
+        last = ops.where(at_the_end[:, None], last, 0)
+    return last, outputs, final
+
+
+def _beyond_the_end(outputs: Tensor, last: Tensor, mask: Tensor) -> Tensor:
+    """The outputs, with the last one repeated where no row had a step and the loop did not come."""
+    anywhere = ops.cast(ops.any(mask, axis=0), "int32")
+    over = ops.logical_and(anywhere == 0, ops.cumsum(anywhere) == ops.sum(anywhere))
+    return ops.where(over[None, :, None], last[:, None], outputs)
 
 
 def fused_loop(
@@ -79,10 +148,7 @@ def fused_loop(
         # A masked step repeats the output before it: the state, once there was a step that counts.
         counts, at_the_end = ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0, ops.any(mask, axis=1)
         if outputs is not None:
-            # The loop ends with the last step that counts in any row.
-            anywhere = ops.cast(ops.any(mask, axis=0), "int32")
-            over = ops.logical_and(anywhere == 0, ops.cumsum(anywhere) == ops.sum(anywhere))
-            outputs = ops.where(over[None, :, None], last[:, None], outputs)
+            outputs = _beyond_the_end(outputs, last, mask)
     if outputs is not None:
         outputs = ops.where(counts[..., None], outputs, 0)
     return ops.where(at_the_end[:, None], last, 0), outputs, final

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
@@ -11,7 +12,13 @@ from keras import ops, tree
 
 from kerasrnn import _keras, cells
 from kerasrnn.cells._base import ClassSignature
-from kerasrnn.layers._fused import fused_loop, why_not
+from kerasrnn.layers._fused import (
+    fused_loop,
+    generic_loop,
+    generic_pays,
+    has_own_kernel,
+    why_not,
+)
 from kerasrnn.layers._scan import scanned
 
 Tensor = Any
@@ -39,10 +46,11 @@ class Recurrent(keras.layers.RNN):
             of the previous output.
         initial_state: `"zeros"`, or `"learned"` for initial states that are trained with the
             network, one vector for each state. They begin at zero.
-        implementation: `"fused"` runs the whole sequence by a kernel written for the cell, forward and
-            backward, several times faster than a loop, or, where the cell's recurrence is linear, by a
-            parallel scan; `"loop"` runs the cell's own `step`; `"auto"` does the first where it can:
-            kernels are for TensorFlow and for the usual activations, and neither can `unroll`.
+        implementation: `"fused"` runs the whole sequence by a kernel: one that was written for the cell,
+            forward and backward, several times faster than a loop; or a parallel scan, where the cell's
+            recurrence is linear; or the generic kernel, which compiles the cell's own `step`. `"loop"`
+            runs that step in the loop of Keras. `"auto"` takes what is fastest: the generic kernel in
+            training only. Kernels are for TensorFlow; no other way than the loop can `unroll`.
         **kwargs: `name`, `dtype` (or a dtype policy), `trainable` and `activity_regularizer`.
 
     Call arguments:
@@ -231,8 +239,8 @@ class Recurrent(keras.layers.RNN):
         self, sequences: Tensor, initial_state: list[Any], mask: Any, training: bool = False
     ) -> tuple[Tensor, Tensor, Any]:
         cell = self.cell
-        if self._is_fused():
-            return fused_loop(
+        if kernel := self._kernel(bool(training)):
+            return kernel(
                 cell,
                 sequences,
                 initial_state,
@@ -284,19 +292,21 @@ class Recurrent(keras.layers.RNN):
         own = {"initial_state": self.initial_state, "implementation": self.implementation}
         return {**super().get_config(), **own}
 
-    def _is_fused(self) -> bool:
-        """Whether a kernel runs the sequence."""
+    def _kernel(self, training: bool) -> Callable[..., Any] | None:
+        """What runs the whole sequence, if a kernel does."""
         if self.implementation == "loop" or self._is_scanned():
-            return False
-        obstacle = why_not(self.cell, self.unroll)
-        if obstacle is None and self.cell.dtype_policy.name != self.dtype_policy.name:
-            obstacle = "the cell has another dtype policy than the layer"
+            return None
+        obstacle = why_not(self.cell, self.unroll, self.dtype_policy.name)
         if obstacle and self.implementation == "fused":
             raise ValueError(
                 f'`implementation="fused"` of the layer {self.name!r} cannot be: {obstacle}. '
                 'Use "auto", which takes the kernel where there is one.'
             )
-        return obstacle is None
+        if obstacle:
+            return None
+        if has_own_kernel(self.cell):
+            return fused_loop
+        return generic_loop if self.implementation == "fused" or generic_pays(training) else None
 
     def _is_scanned(self) -> bool:
         """Whether all steps are had at once."""

@@ -1,0 +1,100 @@
+"""The kernel of any cell: its own `step`, forward, and once more with TensorFlow's gradients, backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasrnn.cells import Cell
+from kerasrnn.fast._kernel import Back, Kernel, Tensor, Weights
+
+
+class GenericKernel(Kernel):
+    """Runs a cell's `step` on its projected input.
+
+    Nothing but the input and the states is kept for the way back, which computes each step anew. The first
+    state of the kernel is the step's output, which the cell need not have among its own.
+    """
+
+    kept = ()
+    parts = ()
+    lasting = False
+
+    def __init__(self, cell: Cell, columns: int, training: bool) -> None:
+        self.cell = cell
+        self.columns = columns
+        self.training = training
+        self.states = 1 + len(cell.states)
+        self.weights = self._read_by_step()
+
+    def state_sizes(self, units: int) -> tuple[int, ...]:
+        return (units, *self.cell.state_sizes.values())
+
+    def saved_size(self, units: int) -> int:
+        return self.columns
+
+    def sum_shapes(self, batch: Tensor, units: int) -> list[Any]:
+        return [weight.shape for weight in self.weights.values()]
+
+    def forward(
+        self, x: Tensor, states: tuple[Tensor, ...], w: Weights
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        return self.step(x, states[1:], w.others, w.mask), x
+
+    def backward(
+        self,
+        saved: Tensor,
+        before: tuple[Tensor, ...],
+        after: tuple[Tensor, ...],
+        d_after: tuple[Tensor, ...],
+        w: Weights,
+    ) -> Back:
+        sources = [saved, *before[1:], *(w.others[name] for name in self.weights)]
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            results = self.step(saved, before[1:], w.others, w.mask)
+        dx, *rest = tape.gradient(
+            results, sources, d_after, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        d_states, sums = rest[: self.states - 1], rest[self.states - 1 :]
+        return Back(dx, (tf.zeros_like(before[0]), *d_states), (), tuple(sums))
+
+    def weight_gradients(
+        self, dx: Tensor, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        return None, dict(zip(self.weights, sums, strict=True))
+
+    def step(
+        self, x: Tensor, states: tuple[Tensor, ...], weights: dict[str, Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """The cell's output and new states, by these weights in the place of its variables."""
+        cell, dtype = self.cell, self.cell.compute_dtype
+        values = [(v, tf.cast(weights[v.path], dtype)) for v in cell.weights if v.path in weights]
+        before = cell._recurrent_dropout_mask, cell.in_training
+        # Dropped weights come dropped already.
+        cell._recurrent_dropout_mask = tf.ones((), dtype) if mask is None else mask
+        cell.set_training(self.training)
+        try:
+            with keras.StatelessScope(state_mapping=values):
+                step = cell.advance(x, tuple(states))
+        finally:
+            cell._recurrent_dropout_mask = before[0]
+            cell.set_training(before[1])
+        return tuple(tf.convert_to_tensor(value, dtype) for value in (step.output, *step.states))
+
+    def _read_by_step(self) -> dict[str, Any]:
+        """The weights that `step` reads, by their paths: those of the projection have done their part."""
+        cell, dtype = self.cell, self.cell.compute_dtype
+        with tf.Graph().as_default():
+            place = tf.compat.v1.placeholder
+            values = {v.path: place(dtype, v.shape) for v in cell.weights}
+            states = [place(dtype, (None, size)) for size in cell.state_sizes.values()]
+            results = self.step(place(dtype, (None, self.columns)), tuple(states), values, None)
+            gradients = tf.gradients(results, list(values.values()))
+        return {
+            v.path: v
+            for v, gradient in zip(cell.weights, gradients, strict=True)
+            if gradient is not None
+        }
