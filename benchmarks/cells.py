@@ -11,6 +11,7 @@ import gc
 import io
 import itertools
 import json
+import logging
 import math
 import os
 import statistics
@@ -31,6 +32,7 @@ from tqdm import tqdm
 import kerasrnn
 from benchmarks._measure import Step, in_words, interleaved, table, where_it_ran, write
 from benchmarks.layers import ON_JAX, Workload, keras_step
+from kerasrnn.layers._fused import fused_loop, generic_loop
 
 Result = dict[str, Any]
 
@@ -65,7 +67,7 @@ class Options:
     memory."""
     adding_length: int = 50
     """The time steps of the adding problem."""
-    adding_batches: int = 2500
+    adding_batches: int = 2000
     """The batches of 64 sequences to learn adding from, each sequence seen once."""
     reber_length: int = 40
     """The symbols of the longest string of the embedded Reber grammar."""
@@ -88,11 +90,15 @@ def layer(name: str, units: int, **options: Any) -> kerasrnn.layers.Recurrent:
     return kerasrnn.layers.Recurrent(kerasrnn.cells.get(name, units, **extra), **options)
 
 
-def runs_by(recurrent: kerasrnn.layers.Recurrent) -> str:
-    """What runs the steps of a layer: a kernel, a parallel scan, or Keras's loop."""
-    if recurrent._is_fused():
-        return "kernel"
-    return "scan" if recurrent._is_scanned() else "loop"
+def runs_by(recurrent: kerasrnn.layers.Recurrent, training: bool) -> str:
+    """What runs the steps of a layer that is built: one of `_MARKS`."""
+    import tensorflow as tf
+
+    if recurrent._is_scanned():
+        return "scan"
+    with tf.Graph().as_default():  # The choice depends on it.
+        kernel = recurrent._kernel(training)
+    return {None: "loop", fused_loop: "own kernel", generic_loop: "generic kernel"}[kernel]
 
 
 # What it costs.
@@ -107,13 +113,14 @@ def contenders(name: str, options: Options, training: bool) -> dict[str, Step]:
     made = {}
     for jit in (False, True):
         if name == PEER:
-            one, run = keras.layers.LSTM(options.units, return_sequences=True), "loop"
+            one = keras.layers.LSTM(options.units, return_sequences=True)
         else:
             one = layer(name, options.units, return_sequences=True)
-            run = runs_by(one)
+        step = keras_step(one, workload, training, jit)
+        run = "loop" if name == PEER else runs_by(one, training)
         # XLA compiles a kernel's loop anyway, and on JAX everything.
-        if not (jit and (ON_JAX or run == "kernel")):
-            made[run + ", jit" * jit] = keras_step(one, workload, training, jit)
+        if not (jit and (ON_JAX or "kernel" in run)):
+            made[run + ", jit" * jit] = step
     return made
 
 
@@ -139,13 +146,11 @@ def measure(names: list[str], options: Options) -> dict[str, Result]:
         for name in names:
             run = min(seconds[name], key=seconds[name].__getitem__)
             found[name][way] = {
-                "to the peer": round(seconds[name][run] / peer, 4),
+                f"to {PEER}": round(seconds[name][run] / peer, 4),
                 "run by": run,
                 "microseconds per time step": round(1e6 * seconds[name][run] / options.time, 2),
                 "milliseconds": {r: round(1e3 * s, 3) for r, s in seconds[name].items()},
-                "milliseconds of the peer": {
-                    r: round(1e3 * s, 3) for r, s in seconds[PEER].items()
-                },
+                f"milliseconds of {PEER}": {r: round(1e3 * s, 3) for r, s in seconds[PEER].items()},
             }
     return found
 
@@ -276,7 +281,7 @@ def learn(name: str, problem: Problem, sizes: Result, seed: int) -> Result:
         keras.optimizers.Adam(LEARNING_RATE, global_clipnorm=CLIPNORM),
         problem.loss,
         # A kernel is compiled as it is; Keras's loop becomes about twice as fast at these sizes.
-        jit_compile=runs_by(recurrent) != "kernel",
+        jit_compile="kernel" not in runs_by(recurrent, training=True),
     )
     checks = _Checks(test, problem.judge)
     model.fit(
@@ -284,6 +289,7 @@ def learn(name: str, problem: Problem, sizes: Result, seed: int) -> Result:
         steps_per_epoch=every,
         epochs=sizes["batches"] // every,
         callbacks=[checks],
+        shuffle=False,
         verbose=0,
     )
     reached = [number for number, now in enumerate(checks.figures, 1) if problem.reached(now)]
@@ -394,26 +400,25 @@ def over_seeds(by_seed: dict[str, Result], figure: str) -> list[float]:
 def report(result: Result, names: list[str]) -> str:
     """The tables."""
     text = io.StringIO()
-    if "speed" in result:
-        print(_speed_table(result, names), file=text)
-    for part in PROBLEMS:
-        if part in result:
-            print(_problem_table(result, names, part), file=text)
+    for part in ("speed", *PROBLEMS):
+        if done := [name for name in names if name in result.get(part, {})]:
+            show = _speed_table if part == "speed" else _problem_table
+            print(show(result, done, part), file=text)
     print(in_words(result["where"]), file=text)
     return text.getvalue()
 
 
-def _speed_table(result: Result, names: list[str]) -> str:
-    found = {name: result["speed"][name] for name in names if name in result["speed"]}
+def _speed_table(result: Result, names: list[str], part: str) -> str:
+    found = {name: result[part][name] for name in names}
     rows = [["", "parameters", "forward", "run by", "training", "run by"]]
     for name, row in found.items():
         rows.append([name, f"{row['parameters']:,}"])
         for way in WAYS:
-            rows[-1] += [f"{row[way]['to the peer']:.2f}", row[way]["run by"]]
-    chosen = result["settings"]["speed"]
+            rows[-1] += [f"{row[way][f'to {PEER}']:.2f}", row[way]["run by"]]
+    chosen = result["settings"][part]
     peers = []
     for way in WAYS:
-        times = [min(row[way]["milliseconds of the peer"].values()) for row in found.values()]
+        times = [min(row[way][f"milliseconds of {PEER}"].values()) for row in found.values()]
         peers.append(f"{way} {1e3 * statistics.median(times) / chosen['time']:.0f}")
     return (
         f"time, as a multiple of that of {PEER} (below 1 is faster)\n{table(rows)}\n\n"
@@ -427,8 +432,7 @@ def _problem_table(result: Result, names: list[str], part: str) -> str:
     heads = [(column.head, "worst seed") for column in problem.columns.values()]
     rows = [["", "seeds", *itertools.chain(*heads), "batches to the goal", "ms per batch"]]
     for name in names:
-        if not (by_seed := result[part].get(name)):
-            continue
+        by_seed = result[part][name]
         row = [name, ", ".join(by_seed)]
         for figure, column in problem.columns.items():
             values = over_seeds(by_seed, figure)
@@ -447,121 +451,126 @@ def _problem_table(result: Result, names: list[str], part: str) -> str:
 
 
 # Okabe and Ito's colours, which the colour-blind tell apart, as they do the shapes.
-_MARKS = {"kernel": ("#0072B2", "o"), "scan": ("#009E73", "^"), "loop": ("#D55E00", "s")}
+_MARKS = {
+    "own kernel": ("#0072B2", "o"),
+    "generic kernel": ("#E69F00", "D"),
+    "scan": ("#009E73", "^"),
+    "loop": ("#D55E00", "s"),
+}
 
 
-def draw(result: Result, names: list[str], path: Path) -> None:
-    """What each cell learned against its training time, a point for each, with its name."""
+def draw(result: Result, names: list[str], path: Path) -> bool:
+    """What each cell learned against its training time, a point for each, with its name.
+
+    Returns whether there was anything to draw: a cell of which both are known.
+    """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    parts = [part for part in PROBLEMS if part in result]
-    figure = Figure(figsize=(7 * len(parts), 7), layout="constrained")
+    drawn = {part: list(_points(result, names, part)) for part in PROBLEMS}
+    parts = [part for part, points in drawn.items() if points]
+    if not parts:
+        return False
+    figure = Figure(figsize=(7 * len(parts), 7), dpi=150, layout="constrained")
     panels = list(zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True))
-    labels = []
     for axes, part in panels:
-        points = list(_points(result, names, part))
         for kind, (colour, marker) in _MARKS.items():
-            some = [(x, y) for _, how, x, y in points if how == kind]
+            some = [(x, y) for _, how, x, y in drawn[part] if how == kind]
             if some:
                 axes.scatter(
                     *zip(*some, strict=True), s=30, c=colour, marker=marker, label=kind, zorder=3
                 )
         axes.set_xscale("log")
+        axes.set_yscale("log")
         axes.margins(0.12, 0.08)
         axes.set_xlabel(f"time of a training step, {PEER} = 1")
         axes.grid(color="0.9", lw=0.6)
+        plain = [axes.xaxis]
         if part == "adding":
-            axes.set_yscale("log")
             axes.axhline(1 / 6, color="0.4", lw=0.8, ls="--", zorder=1)
             axes.set_title("adding: mean squared error\n(dashed: always the same answer)")
         else:
+            plain.append(axes.yaxis)
             budget = result["settings"][part]["batches"]
             axes.axhline(budget * _NEVER, color="0.4", lw=0.8, ls="--", zorder=1)
             axes.set_title("embedded Reber: batches to 99 % of the strings\n(dashed: never)")
+        for axis in plain:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_locator(NullLocator())
         axes.legend(title="run by", fontsize=8, title_fontsize=8, loc="best")
-        labels.append([(name, x, y) for name, _, x, y in points])
     figure.draw_without_rendering()  # From now on the axes stay where they are.
-    for (axes, _), wanted in zip(panels, labels, strict=True):
-        place_labels(axes, wanted)
-    figure.savefig(path, dpi=150)
+    for axes, part in panels:
+        place_labels(axes, [(name, x, y) for name, _, x, y in drawn[part]])
+    figure.savefig(path)
+    return True
 
 
-_NEVER = 1.1  # Where what never came stands, in budgets.
+_NEVER = 1.2  # Where what never came stands, in budgets.
 
 
 def _points(result: Result, names: list[str], part: str) -> Iterator[tuple[str, str, float, float]]:
     """Name, what runs it, training time and what was learned, the median over the seeds."""
     for name in names:
-        if name not in result["speed"] or name not in result[part]:
+        if any(name not in result.get(half, {}) for half in ("speed", part)):
             continue
         training, by_seed = result["speed"][name]["training"], result[part][name]
         figure = "error" if part == "adding" else "batches to the goal"
         # A network that diverged, or never came to the goal, stands at the top.
         top = 1.0 if part == "adding" else result["settings"][part]["batches"] * _NEVER
         y = min(statistics.median(over_seeds(by_seed, figure)), top)
-        yield name, training["run by"].partition(",")[0], training["to the peer"], y
+        yield name, training["run by"].partition(",")[0], training[f"to {PEER}"], y
 
 
-def place_labels(axes: Any, points: list[tuple[str, float, float]], size: float = 7) -> list[Any]:
-    """Write names beside points, none over another, over a point or outside; return the texts.
+def place_labels(axes: Any, points: list[tuple[str, float, float]]) -> list[Any]:
+    """Write names beside points, none over another, over a point or outside; return their boxes.
 
     Each takes the nearest free place, with a line to its point if that is not beside it.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 
-    figure = axes.figure
-    renderer = figure.canvas.get_renderer()
-    pixel = figure.dpi / 72  # of a point of type
+    renderer = FigureCanvasAgg(axes.figure).get_renderer()
+    unit = axes.figure.dpi / 72  # pixels
     centres = axes.transData.transform([(x, y) for _, x, y in points])
-    taken = [
-        Bbox.from_bounds(x - 4 * pixel, y - 4 * pixel, 8 * pixel, 8 * pixel) for x, y in centres
-    ]
-    legend = axes.get_legend()
-    if legend:
-        taken.append(legend.get_window_extent(renderer))
+    taken = [Bbox(((x - 5 * unit, y - 5 * unit), (x + 5 * unit, y + 5 * unit))) for x, y in centres]
+    taken.append(axes.get_legend().get_window_extent(renderer))
     inside = axes.get_window_extent(renderer)
-    texts = []
-    for (name, x, y), (left, bottom) in zip(points, centres, strict=True):
-        text = axes.annotate(
+    boxes = []
+    for (name, *point), centre in zip(points, centres, strict=True):
+        text = axes.annotate(name, point, fontsize=7)
+        size = text.get_window_extent(renderer)
+        text.remove()
+        reach = np.array((size.width + 2 * unit, size.height)) / 2
+        for place in _places(centre, reach, unit):
+            box = Bbox((place - reach, place + reach))
+            within = inside.contains(*box.min) and inside.contains(*box.max)
+            if within and not any(box.overlaps(other) for other in taken):
+                break
+        away = np.hypot(*(np.clip(centre, box.min, box.max) - centre)) > 8 * unit
+        line = {"arrowstyle": "-", "color": "0.5", "lw": 0.5, "shrinkA": 0, "shrinkB": 2}
+        axes.annotate(
             name,
-            (x, y),
-            xytext=(0, 0),
+            point,
+            (place - centre) / unit,
             textcoords="offset points",
+            fontsize=7,
             ha="center",
             va="center",
-            fontsize=size,
-            arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.5, "shrinkA": 0, "shrinkB": 2},
+            arrowprops=line if away else None,
             in_layout=False,
-            zorder=4,
         )
-        # The text alone: the extent of an annotation has its line in it.
-        extent = text.get_bbox_patch() or super(type(text), text).get_window_extent(renderer)
-        wide, high = extent.width / pixel + 2, extent.height / pixel + 1
-        for dx, dy in _places(wide, high):
-            box = Bbox.from_bounds(
-                left + (dx - wide / 2) * pixel,
-                bottom + (dy - high / 2) * pixel,
-                wide * pixel,
-                high * pixel,
-            )
-            free = not any(box.overlaps(other) for other in taken)
-            if free and inside.contains(*box.min) and inside.contains(*box.max):
-                break
-        text.set_position((dx, dy))
-        if max(abs(dx) - wide / 2, abs(dy) - high / 2) < 6:
-            text.arrow_patch.set_visible(False)
         taken.append(box)
-        texts.append(text)
-    return texts
+        boxes.append(box)
+    return boxes
 
 
-def _places(wide: float, high: float) -> Iterator[tuple[float, float]]:
+def _places(centre: np.ndarray, reach: np.ndarray, unit: float) -> Iterator[np.ndarray]:
     """Where the middle of a text may stand beside a point, from near to far."""
     for ring in range(60):
-        gap = 5 + 4 * ring
-        for angle in np.linspace(0, 2 * np.pi, 8 + 4 * ring, endpoint=False):
-            across, up = np.cos(angle), np.sin(angle)
-            yield across * (gap + wide / 2), up * (gap + high / 2)
+        angles = np.linspace(0, 2 * np.pi, 8 + 4 * ring, endpoint=False)
+        for direction in np.stack([np.cos(angles), np.sin(angles)], axis=1):
+            yield centre + direction * (reach + (6 + 4 * ring) * unit)
 
 
 def main(options: Options) -> None:
@@ -576,6 +585,8 @@ def main(options: Options) -> None:
         value, every = getattr(options, name), options.check_every
         if value < 1 or value % every:
             raise ValueError(f"`{name}` must be a multiple of `check_every`, {every}; got {value}.")
+    # TensorFlow takes so many models in one process for one that is traced too often.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     result = begun(options)
     do(options, names, result)
     path = write(options.out, "results", result)
@@ -583,8 +594,7 @@ def main(options: Options) -> None:
     path.with_suffix(".txt").write_text(text, "utf-8")
     print(text)
     written = [path, path.with_suffix(".txt")]
-    if "speed" in result and any(part in result for part in PROBLEMS):
-        draw(result, names, path.with_suffix(".png"))
+    if draw(result, names, path.with_suffix(".png")):
         written.append(path.with_suffix(".png"))
     print(f"written to {', '.join(map(str, written))}")
 

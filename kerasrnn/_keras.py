@@ -13,13 +13,16 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+# What a layer's call puts around its code, so that weights come in the compute dtype.
+from keras.src.backend import AutocastScope
+
 # The time loop of each backend: `tf.while_loop`, `jax.lax.scan`, a Python loop in PyTorch.
 from keras.src.backend import rnn as _loop
 
 # `DropoutRNNCell`: `keras.layers.RNN` draws one dropout mask per sequence for its subclasses only.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
-__all__ = ["DropoutRNNCell", "may_compile", "rnn"]
+__all__ = ["AutocastScope", "DropoutRNNCell", "may_compile", "rnn"]
 
 
 def may_compile() -> bool:

@@ -1,11 +1,15 @@
 """The benchmarks measure what they say; not how fast it is, for that is no matter for a test."""
 
+import itertools
 import json
 
 import keras
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from benchmarks import _measure, layers
+import kerasrnn
+from benchmarks import _measure, cells, layers
 from benchmarks.layers import Options, Workload
 
 
@@ -58,3 +62,137 @@ def test_what_is_not_installed_is_left_out_and_named(tiny, monkeypatch, tmp_path
 def test_a_layer_that_is_not_there(tmp_path):
     with pytest.raises(SystemExit, match=r"`layers` must name layers of this package: .*'Conv1D'"):
         layers.main(Options(layers=("Conv1D",), out=str(tmp_path)))
+
+
+def small(tmp_path, **options):
+    sizes = {"units": 4, "batch": 3, "time": 4, "features": 2, "rounds": 1, "check_every": 2}
+    budgets = {"adding_length": 6, "adding_batches": 4, "reber_length": 9, "reber_batches": 2}
+    chosen = {"cells": ("simple_rnn", "mut2"), "seeds": (1,), "out": str(tmp_path)}
+    return cells.Options(**{**sizes, **budgets, "test_examples": 50, **chosen, **options})
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The folder of a run of `small` that the tests read and never change."""
+    folder = tmp_path_factory.mktemp("cells")
+    cells.main(small(folder))
+    return folder
+
+
+def test_every_figure_of_a_cell_is_there(measured):
+    result = json.loads((measured / "results.json").read_text("utf-8"))
+    assert (measured / "results.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("simple_rnn", "mut2"):
+        found = result["speed"][name]
+        built = cells.layer(name, 4)
+        built.build((None, None, 2))
+        assert found["parameters"] == built.count_params()
+        for way in ("forward", "training"):
+            times, peers = (
+                found[way][key] for key in ("milliseconds", "milliseconds of keras.layers.LSTM")
+            )
+            assert times[found[way]["run by"]] == min(times.values()) > 0
+            assert set(peers) == {"loop", "loop, jit"}
+            ratio = min(times.values()) / min(peers.values())
+            assert found[way]["to keras.layers.LSTM"] == pytest.approx(ratio, rel=0.01)
+        assert result["adding"][name]["1"]["error"] > 0
+        learned = result["embedded_reber"][name]["1"]
+        assert 0 <= learned["strings"] <= 1 and 0 <= learned["last but one"] <= 1
+    assert set(result["speed"]["simple_rnn"]["training"]["milliseconds"]) == {"own kernel"}
+    assert set(result["speed"]["mut2"]["forward"]["milliseconds"]) == {"loop", "loop, jit"}
+    text = (measured / "results.txt").read_text("utf-8")
+    assert all(word in text for word in ("parameters", "adding", "embedded_reber", "mut2"))
+
+
+def test_a_run_goes_on_where_it_stopped(measured, tmp_path, monkeypatch, capsys):
+    whole = json.loads((measured / "results.json").read_text("utf-8"))
+    part = {**whole, "speed": {"mut2": whole["speed"]["mut2"]}}
+    part["embedded_reber"] = {"mut2": whole["embedded_reber"]["mut2"]}
+    _measure.write(tmp_path, "results", part)
+    asked = []
+
+    def learn(name, problem, sizes, seed):
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        asked.append((name, seed))
+        return {"strings": 0.5, "last but one": 0.5} | whole["adding"][name]["1"]
+
+    def measure(names, options):
+        asked.append(names)
+        return {name: whole["speed"][name] for name in names}
+
+    monkeypatch.setattr(cells, "measure", measure)
+    monkeypatch.setattr(cells, "learn", learn)
+    with pytest.raises(KeyboardInterrupt):
+        cells.main(small(tmp_path, seeds=(1, 2)))
+    assert asked == [["simple_rnn"], ("simple_rnn", 1), ("simple_rnn", 2)]
+    found = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert found["speed"] == whole["speed"]
+    assert set(found["adding"]["simple_rnn"]) == {"1", "2"} and set(found["adding"]["mut2"]) == {
+        "1"
+    }
+    asked.clear()
+    cells.main(small(tmp_path, seeds=(1,)))
+    assert not asked and "simple_rnn" in capsys.readouterr().out
+
+
+def test_results_of_other_settings_are_kept(measured):
+    with pytest.raises(
+        ValueError, match=r"holds results of other settings \(speed: time was 4, now 5"
+    ):
+        cells.main(small(measured, time=5))
+
+
+def test_parts_can_be_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cells, "measure", lambda *given: pytest.fail("measured"))
+    monkeypatch.setattr(cells, "learn", lambda name, *given: {"error": None, **LEARNED})
+    cells.main(small(tmp_path, skip_speed=True, problems=("adding",), cells=("CIFG",)))
+    said = capsys.readouterr().out
+    assert "input_coupled_lstm" in said and "parameters" not in said and "inf" in said
+    assert "embedded_reber" not in said and not (tmp_path / "results.png").exists()
+
+
+LEARNED = {"batches to the goal": None, "milliseconds per batch": 1.0, "seconds of training": 1.0}
+
+
+def test_a_string_is_right_if_all_its_steps_are():
+    data = kerasrnn.datasets.embedded_reber(max_length=20, examples=100, seed=1).batch(100)
+    _, targets, weights = next(data.as_numpy_iterator())
+    assert cells.judge_strings(targets, weights, targets) == {"strings": 1, "last but one": 1}
+    noise = np.where(weights[..., None] == 0, 1, targets)  # the padding is no matter
+    noise[0, 0] = 1
+    assert cells.judge_strings(targets, weights, noise) == {"strings": 0.99, "last but one": 1}
+    # Who forgets which symbol was the second gives T and P the same chance in the last place but one.
+    T, P = "BTPSXVE".index("T"), "BTPSXVE".index("P")
+    forgets = targets.copy()
+    place = np.arange(100), weights.sum(axis=1).astype(int) - 2
+    assert (targets[place].sum(axis=1) == 1).all() and (targets[place][:, [T, P]].sum(1) == 1).all()
+    forgets[place] = np.eye(7)[T] * 0.51 + np.eye(7)[P] * 0.49
+    found = cells.judge_strings(targets, weights, forgets)
+    assert found["last but one"] == targets[place][:, T].mean() == found["strings"]
+
+
+def test_no_label_lies_on_another():
+    axes = Figure().subplots()
+    points = [(name, 1 + 0.02 * n, 300) for n, name in enumerate(kerasrnn.cells.names())]
+    axes.scatter(*zip(*[point[1:] for point in points], strict=True), label="all")
+    axes.legend()
+    axes.figure.draw_without_rendering()
+    boxes = cells.place_labels(axes, points)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    edge = axes.get_window_extent()
+    assert all(edge.contains(*box.min) and edge.contains(*box.max) for box in boxes)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"cells": ("lsmt",)}, "Unknown cell: .*'lstm'"),
+        ({"seeds": (0,)}, r"`seeds` must be greater than 0, got \(0,\)"),
+        ({"rounds": 0}, "`rounds` must be at least 1, got 0"),
+        ({"reber_batches": 5}, "`reber_batches` must be a multiple of `check_every`, 2; got 5"),
+    ],
+)
+def test_cells_with_options_that_cannot_be(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        cells.main(small(tmp_path, **wrong))

@@ -72,7 +72,10 @@ class ClockworkRNNCell(Cell):
         return {"hidden": self.units, "phase": len(self.periods)}
 
     def build_extra(self) -> None:
-        of_unit = np.repeat(self.periods, self.units // len(self.periods))
+        self.group_of_unit = np.repeat(
+            np.arange(len(self.periods)), self.units // len(self.periods)
+        )
+        of_unit = np.asarray(self.periods)[self.group_of_unit]
         self.reads = (of_unit[:, None] >= of_unit).astype("float32")
         self.recurrent_kernel.assign(self.recurrent_kernel * self.reads)
 
@@ -83,7 +86,7 @@ class ClockworkRNNCell(Cell):
     def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
         h, phase = states
         n = self.candidate(x + self.recur(h))
-        ticks = ops.repeat(phase == 0, self.units // len(self.periods), axis=-1)
+        ticks = ops.take(phase, self.group_of_unit, axis=-1) == 0
         h = ops.where(ticks, n, h)
         later = phase + 1
         phase = ops.where(later == np.asarray(self.periods, keras.backend.floatx()), 0, later)

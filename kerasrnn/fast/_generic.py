@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrnn._keras import AutocastScope
 from kerasrnn.cells import Cell
 from kerasrnn.fast._kernel import Back, Kernel, Tensor, Weights
 
@@ -71,13 +72,14 @@ class GenericKernel(Kernel):
     ) -> tuple[Tensor, ...]:
         """The cell's output and new states, by these weights in the place of its variables."""
         cell, dtype = self.cell, self.cell.compute_dtype
-        values = [(v, tf.cast(weights[v.path], dtype)) for v in cell.weights if v.path in weights]
+        values = [(v, weights[v.path]) for v in cell.weights if v.path in weights]
         before = cell._recurrent_dropout_mask, cell.in_training
         # Dropped weights come dropped already.
         cell._recurrent_dropout_mask = tf.ones((), dtype) if mask is None else mask
         cell.set_training(self.training)
         try:
-            with keras.StatelessScope(state_mapping=values):
+            # On the way back no call of a layer is around this.
+            with AutocastScope(dtype), keras.StatelessScope(state_mapping=values):
                 step = cell.advance(x, tuple(states))
         finally:
             cell._recurrent_dropout_mask = before[0]
@@ -89,7 +91,7 @@ class GenericKernel(Kernel):
         cell, dtype = self.cell, self.cell.compute_dtype
         with tf.Graph().as_default():
             place = tf.compat.v1.placeholder
-            values = {v.path: place(dtype, v.shape) for v in cell.weights}
+            values = {v.path: place(v.dtype, v.shape) for v in cell.weights}
             states = [place(dtype, (None, size)) for size in cell.state_sizes.values()]
             results = self.step(place(dtype, (None, self.columns)), tuple(states), values, None)
             gradients = tf.gradients(results, list(values.values()))

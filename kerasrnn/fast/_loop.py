@@ -188,7 +188,7 @@ def passes(
                     b + tf.where(here, tf.zeros_like(d), d)
                     for b, d in zip(d_before, d_states, strict=True)
                 )
-            sums = tuple(s + value for s, value in zip(sums, back.sums, strict=True))
+            sums = tuple(s + tf.cast(v, s.dtype) for s, v in zip(sums, back.sums, strict=True))
             values = (back.dx, *back.kept)
             new = [store.write(*s) for s in zip(written, _same(t), values, strict=False)]
             return t - 1, d_before, sums, *new

@@ -59,11 +59,13 @@ def generic_loop(
         x = ops.flip(x, axis=1)
         mask = None if mask is None else ops.flip(mask, axis=1)
     kernel = fast.GenericKernel(cell, x.shape[-1], training)
-    others = {path: ops.convert_to_tensor(weight) for path, weight in kernel.weights.items()}
+    with _keras.AutocastScope(None):  # Whole, so that their gradients are.
+        others = {path: ops.convert_to_tensor(weight) for path, weight in kernel.weights.items()}
     recurrent_mask = None
     if training and cell.recurrent_dropout:
         if cell.recurrent_dropout_form == "weights":
-            others[cell.recurrent_kernel.path] = cell.recurrent_weights()
+            kernel_path = cell.recurrent_kernel.path
+            others[kernel_path] = ops.cast(cell.recurrent_weights(), others[kernel_path].dtype)
         else:
             recurrent_mask = cell.get_recurrent_dropout_mask(initial_states[0])
     # The output is carried as a state is: a masked step repeats it.

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import kerasrnn
 from kerasrnn import cells
@@ -233,19 +232,3 @@ def test_zoneout_names_the_states_that_there_are():
 def test_an_unknown_form_of_dropout_is_named():
     with pytest.raises(ValueError, match=r"`recurrent_dropout_form`.*'candidate'.*'gates'"):
         cells.GRUCell(UNITS, recurrent_dropout=0.1, recurrent_dropout_form="gates")
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"zoneout": 0.1},
-        {"layer_norm": True},
-        {"recurrent_dropout": 0.1, "recurrent_dropout_form": "candidate"},
-    ],
-    ids=str,
-)
-def test_a_kernel_that_knows_no_such_thing_is_not_taken(options):
-    """Else the layer would quietly do without."""
-    fused = kerasrnn.layers.LSTM(UNITS, implementation="fused", **options)
-    with pytest.raises(ValueError, match="kernels know no zoneout"):
-        fused(tf.ones((2, 3, FEATURES)))

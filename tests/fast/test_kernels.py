@@ -8,7 +8,8 @@ import tensorflow as tf
 import kerasrnn
 from kerasrnn import cells, fast
 from kerasrnn.layers import Recurrent
-from tests.cells._helpers import CASES, FEATURES, UNITS, randomise
+from tests.cells._helpers import CASES, FEATURES, FOUNDATION, UNITS, randomise
+from tests.cells.references import Layout
 
 # Two ways through the same float32 operations, whose sums are taken in another order.
 VALUES, GRADIENTS = 1e-6, 1e-5
@@ -56,14 +57,40 @@ SCENARIOS = {
     "nothing but masked steps": {"mask": np.zeros((BATCH, TIME), bool), "training": True},
 }
 each_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
-# One of each kernel, with all that it can have.
+# The cells with a kernel of their own; and one of each kernel, with all that it can have.
+OWN = [case for case in CASES if case.name in FOUNDATION]
 KINDS = [
     case
-    for case in CASES
+    for case in OWN
     if case.use_bias
     and (case.name != "peephole_lstm" or len(case.options["peepholes"]) in (1, 3))
     and case.options.get("peepholes", ("input",)) in (("input",), ("input", "forget", "output"))
 ]
+
+
+# The cells that the generic kernel runs, and how. What takes long is done for a few, with a counter,
+# with many layers, with states that are no outputs; for the others when `-m slow` asks.
+OTHERS = [case for case in CASES if case.name not in FOUNDATION and case.use_bias]
+FEW = ("clockwork_rnn", "grid_lstm-depth=2-depth_priority=True", "mgu")
+HARD = ("any mask, backwards, dropouts", "any mask, any length, learned states")
+
+
+def generic(*essential):
+    return pytest.mark.parametrize(
+        ("case", "scenario"),
+        [
+            pytest.param(
+                case,
+                scenario,
+                id=f"{case}-{scenario}",
+                marks=()
+                if scenario in essential or (str(case) in FEW and scenario in HARD)
+                else pytest.mark.slow,
+            )
+            for case in OTHERS
+            for scenario in SCENARIOS
+        ],
+    )
 
 
 def run(
@@ -79,22 +106,34 @@ def run(
     dtype="float32",
     shape=(BATCH, TIME),
     units=UNITS,
+    arguments=None,
     **options,
 ):
     """Outputs, final states and the gradients of all that a layer depends on."""
     options = {"return_sequences": True, "initial_state": "zeros", **options}
-    cell = case.cell(
-        units, dropout=dropout, recurrent_dropout=recurrent_dropout, seed=3, dtype=dtype
-    )
+    layout = case.layout(units)
+    if "recurrent_kernel" not in layout.weights:
+        recurrent_dropout = 0.0
+    rates = {"dropout": dropout, "recurrent_dropout": recurrent_dropout, **(arguments or {})}
+    cell = case.cell(units, seed=3, dtype=dtype, **rates)
+    features = case.features(FEATURES, units)
     layer = Recurrent(
         cell, implementation=implementation, return_state=True, dtype=dtype, **options
     )
-    layer.build((None, None, FEATURES))
+    layer.build((None, None, features))
     randomise(layer)
     random = np.random.default_rng(7)
     wide = "float64" if dtype == "float64" else "float32"
-    x = tf.constant(random.normal(size=(*shape, FEATURES)), wide)
-    states = [tf.constant(random.normal(size=(shape[0], units)), wide) for _ in cell.states]
+    x = tf.constant(random.normal(size=(*shape, features)), wide)
+    states = [
+        tf.constant(
+            np.zeros((shape[0], size))
+            if name in cell.counters
+            else random.normal(size=(shape[0], size)),
+            wide,
+        )
+        for name, size in layout.states.items()
+    ]
     if options["initial_state"] == "learned":
         states = []
     weights = [weight.value for weight in layer.trainable_weights]
@@ -110,22 +149,23 @@ def run(
                     for n, y in enumerate(outputs)
                 ]
             )
-        return outputs, tape.gradient(loss, [x, *states, *weights])
+        zeros = tf.UnconnectedGradients.ZERO
+        return outputs, tape.gradient(loss, [x, *states, *weights], unconnected_gradients=zeros)
 
-    arguments = [x, *states] if mask is None else [x, *states, tf.constant(mask)]
+    given = [x, *states] if mask is None else [x, *states, tf.constant(mask)]
 
     def function(x, *rest):
         return both_ways(x, None if mask is None else rest[-1], *rest[: len(states)])
 
     if not graph:
-        return _numbers(function(*arguments))
+        return _numbers(function(*given))
     signature = None
     if dynamic:
-        signature = [tf.TensorSpec([None, *a.shape[1:]], a.dtype) for a in arguments]
-        signature[0] = tf.TensorSpec((None, None, FEATURES), wide)
+        signature = [tf.TensorSpec([None, *a.shape[1:]], a.dtype) for a in given]
+        signature[0] = tf.TensorSpec((None, None, features), wide)
         if mask is not None:
             signature[-1] = tf.TensorSpec((None, None), bool)
-    return _numbers(tf.function(function, input_signature=signature)(*arguments))
+    return _numbers(tf.function(function, input_signature=signature)(*given))
 
 
 def _ramp(shape, dtype, seed):
@@ -150,7 +190,7 @@ def assert_alike(one, other, values=VALUES, gradients=GRADIENTS):
 
 
 @each_scenario
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", OWN, ids=str)
 def test_an_ordinary_graph_gives_what_the_loop_gives(case, scenario):
     """What runs in eager calls and in exported models."""
     options = SCENARIOS[scenario]
@@ -163,7 +203,7 @@ def test_an_ordinary_graph_gives_what_the_loop_gives(case, scenario):
 def test_inference_on_few_steps_is_not_compiled(worth, monkeypatch):
     """Where the length is known only when it comes. Its gradients are right as well."""
     monkeypatch.setattr(fast._sequence, "WORTH_COMPILING", worth)
-    for case in KINDS:
+    for case in KINDS[::3]:
         for options in ({"mask": ANY, "zero_output_for_mask": True}, {"return_sequences": False}):
             assert_alike(
                 run(case, "fused", dynamic=True, **options),
@@ -177,6 +217,64 @@ def test_xla_gives_what_the_loop_gives(case, scenario):
     """What runs in `fit` and `predict`."""
     options = SCENARIOS[scenario]
     assert_alike(run(case, "fused", **options), run(case, "loop", graph=False, **options))
+
+
+# The generic kernel.
+
+
+@generic(*HARD[:1])
+def test_the_generic_kernel_gives_what_the_loop_gives(case, scenario):
+    options = SCENARIOS[scenario]
+    assert_alike(
+        run(case, "fused", graph=False, **options), run(case, "loop", graph=False, **options)
+    )
+
+
+@generic()
+def test_the_generic_kernel_in_xla(case, scenario):
+    """What runs in `fit`."""
+    options = {**SCENARIOS[scenario], "training": True}
+    assert_alike(run(case, "auto", **options), run(case, "loop", graph=False, **options))
+
+
+REGULARISERS = {
+    "candidate": {"recurrent_dropout": 0.4, "recurrent_dropout_form": "candidate"},
+    "weights": {"recurrent_dropout": 0.4, "recurrent_dropout_form": "weights"},
+    "zoneout": {"zoneout": {"hidden": 0.3}},
+    "layer_norm": {"layer_norm": True},
+}
+
+
+@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("regulariser", REGULARISERS)
+@pytest.mark.parametrize("name", ["lstm", "gru", "mut1"])
+def test_the_generic_kernel_knows_every_regulariser(name, regulariser, graph):
+    case = next(case for case in CASES if case.name == name)
+    options = {"arguments": REGULARISERS[regulariser], "mask": ANY, "training": True}
+    assert_alike(
+        run(case, "fused", graph=graph, **options), run(case, "loop", graph=False, **options)
+    )
+
+
+@pytest.mark.parametrize("policy", HALF)
+def test_the_generic_kernel_in_sixteen_bits(policy):
+    """As the loop it carries the states in 16 bits; it sums up the weights' gradients in 32."""
+    case = next(case for case in CASES if case.name == "mut3")
+    truth = run(case, "loop", graph=False, mask=ANY, training=True)
+    mixed = run(case, "auto", mask=ANY, training=True, dtype=policy)
+    assert_alike(mixed, truth, HALF[policy], 2 * HALF[policy])
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_the_generic_kernel_trains_what_is_trainable(trainable):
+    own = kerasrnn.layers.MUT3(3, trainable=trainable)
+    model = keras.Sequential([keras.Input((5, 2)), own, keras.layers.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=False)
+    before = own.get_weights()
+    x = np.random.default_rng(0).normal(size=(8, 5, 2))
+    model.fit(x, x[:, 0, :1], verbose=0)
+    for old, new in zip(before, own.get_weights(), strict=True):
+        assert np.any(old != new) == trainable
 
 
 @pytest.mark.parametrize("case", KINDS, ids=str)
@@ -261,8 +359,8 @@ def xla_is_used(function) -> bool:
     return any(called)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_every_cell_of_the_package_has_a_kernel(case):
+@pytest.mark.parametrize("case", OWN, ids=str)
+def test_the_cells_of_the_foundation_have_a_kernel_of_their_own(case):
     cell = case.cell()
     cell.build((None, FEATURES))
     assert fast.kernel_for(cell) is not None
@@ -323,6 +421,14 @@ def test_a_user_may_write_a_kernel():
         @staticmethod
         def cell(units, **arguments):
             return LeakyCell(units, **arguments)
+
+        @staticmethod
+        def features(features, units):
+            return features
+
+        @staticmethod
+        def layout(units):
+            return Layout({"hidden": units}, {"recurrent_kernel": (units, units)}, {})
 
     try:
         for scenario in SCENARIOS.values():

@@ -215,14 +215,15 @@ def test_an_unknown_implementation(word):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("cell", "arguments", "why"),
     [
-        ({"unroll": True}, "`unroll=True`"),
-        ({"activation": "relu"}, "no kernel for a LSTMCell with these activations"),
-        ({"recurrent_activation": "hard_sigmoid"}, "no kernel for a LSTMCell"),
+        (cells.LSTMCell(UNITS), {"unroll": True}, "`unroll=True`"),
+        (keras.layers.LSTMCell(UNITS), {}, "not one of kerasrnn.cells"),
+        (cells.LSTMCell(UNITS), {"dtype": "mixed_bfloat16"}, "another dtype policy"),
     ],
+    ids=["unroll", "foreign", "policy"],
 )
-def test_a_kernel_that_cannot_be_used_is_refused_when_it_is_asked_for(arguments, why):
-    layer = layers.LSTM(UNITS, implementation="fused", **arguments)
+def test_a_kernel_that_cannot_be_used_is_refused_when_it_is_asked_for(cell, arguments, why):
+    layer = layers.Recurrent(cell, implementation="fused", **arguments)
     with says(ValueError, '`implementation="fused"`', why, '"auto"'):
         layer(inputs())
