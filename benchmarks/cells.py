@@ -63,8 +63,8 @@ class Options:
     rounds: int = 10
     """How often each contender has its turn; the medians are reported."""
     group: int = 4
-    """How many cells are timed in one interleaved run, each group with Keras's LSTM. Fewer need less
-    memory."""
+    """How many cells are timed in one interleaved run, each group with Keras's LSTM. Fewer need
+    less memory."""
     adding_length: int = 50
     """The time steps of the adding problem."""
     adding_batches: int = 2000
@@ -78,8 +78,8 @@ class Options:
     test_examples: int = 2000
     """The sequences of the test data."""
     out: str = "runs/benchmarks/cells"
-    """The folder for results.json, results.txt and results.png. With the results of the same settings
-    in it, only what is missing is done."""
+    """The folder for results.json, results.txt and results.png. With the results of the same
+    settings in it, only what is missing is done."""
 
 
 def layer(name: str, units: int, **options: Any) -> kerasrnn.layers.Recurrent:
@@ -180,7 +180,7 @@ class Problem(NamedTuple):
     sequences: bool
     """Whether every step has a target."""
     judge: Callable[..., dict[str, float]]
-    """The figures, from the targets, the weights of the steps if there are any, and the predictions."""
+    """The figures: from the targets, the weights of the steps if any, and the predictions."""
     goal: str
     reached: Callable[[dict[str, float]], bool]
     """Whether the figures reach the goal."""
@@ -198,8 +198,8 @@ def judge_strings(
 ) -> dict[str, float]:
     """How many strings are right at every step; and how many at the last symbol but one."""
     right = ((predicted > 0.5) == (targets > 0.5)).all(axis=2) | (weights == 0)
-    # The last target of a string is its last E. The one before is the T or the P that was the second
-    # symbol: the likeliest is taken, so that who does not remember is right in 1 of 2 cases.
+    # The last target of a string is its last E. The one before is the T or the P that was the
+    # second symbol: the likeliest is taken, so that who does not remember is right in 1 of 2 cases.
     place = (np.arange(len(targets)), weights.astype(bool).sum(axis=1) - 2)
     remembered = predicted[place].argmax(axis=1) == targets[place].argmax(axis=1)
     return {"strings": float(right.all(axis=1).mean()), "last but one": float(remembered.mean())}
@@ -528,6 +528,7 @@ def place_labels(axes: Any, points: list[tuple[str, float, float]]) -> list[Any]
     Each takes the nearest free place, with a line to its point if that is not beside it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
     renderer = FigureCanvasAgg(axes.figure).get_renderer()
@@ -558,6 +559,7 @@ def place_labels(axes: Any, points: list[tuple[str, float, float]]) -> list[Any]
             ha="center",
             va="center",
             arrowprops=line if away else None,
+            path_effects=[withStroke(linewidth=2, foreground="white")],  # over lines
             in_layout=False,
         )
         taken.append(box)
