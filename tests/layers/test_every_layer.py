@@ -195,7 +195,13 @@ def test_an_exported_model_needs_no_kerasrnn(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@each_layer
+# Of those whose training the generic kernel compiles, a few; the others when `-m slow` asks.
+COMPILED = (*FOUNDATION, "sru", "clockwork_rnn", "grid_lstm", "layer_norm_lstm", "mut1", "ind_rnn")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in COMPILED else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+)
 def test_training_lowers_the_loss_with_and_without_xla(name):
     x = inputs(32, TIME, FEATURES)
     y = np.cumsum(x, axis=1)[..., :1]

@@ -2,13 +2,12 @@
 
 import itertools
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kerasrnn import cells
-from kerasrnn.layers import LSTM, Recurrent
+from kerasrnn.layers import Recurrent
 from kerasrnn.layers._scan import linear_scan
 from tests.layers._helpers import assert_close, randomise
 
@@ -95,8 +94,14 @@ def test_xla_compiles_the_scan(name):
     )
 
 
-def test_a_scan_can_be_asked_for_where_there_is_one_only():
-    assert keras.layers.RNN in type(pair(LINEAR[0])[0]).__mro__
-    layer = LSTM(UNITS, activation="relu", implementation="fused")
-    with pytest.raises(ValueError, match="cannot be"):
-        layer(np.ones((1, 2, FEATURES), "float32"))
+def test_zoneout_and_a_written_out_loop_have_no_scan():
+    """The scan knows no zoneout; the layer must not quietly do without it."""
+    x, _, _ = data(20)
+    cell = cells.SRUCell(UNITS, zoneout=0.5, dtype="float64")
+    layer = Recurrent(cell, dtype="float64", return_sequences=True)
+    assert np.any(layer(x) != layer(x, training=True))
+    plain, unrolled = (Recurrent(cells.SRUCell(UNITS), unroll=unroll) for unroll in (False, True))
+    for one in (plain, unrolled):
+        one.build(x.shape)
+        randomise(one)
+    assert_close(plain(x), unrolled(x), 1e-5)
