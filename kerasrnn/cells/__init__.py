@@ -1,6 +1,6 @@
 """Recurrent cells: one time step each, for `keras.layers.RNN` and for `kerasrnn.layers`."""
 
-from kerasrnn.cells._base import Cell, Step
+from kerasrnn.cells._base import Cell, ImpureStepError, Step
 from kerasrnn.cells._kinds import (
     DeepCell,
     GatedCell,
@@ -52,6 +52,7 @@ __all__ = [
     "GRUCell",
     "GatedCell",
     "GridLSTMCell",
+    "ImpureStepError",
     "IndRNNCell",
     "InputCoupledLSTMCell",
     "JANETCell",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 import numbers
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import activations, constraints, initializers, ops, regularizers
 
 from kerasrnn._keras import DropoutRNNCell
@@ -29,6 +31,10 @@ class Step(NamedTuple):
     output: Tensor
     states: tuple[Tensor, ...]
     gates: dict[str, Tensor]
+
+
+class ImpureStepError(Exception):
+    """A step that does more than compute: it draws, it changes a variable, or it cannot be traced."""
 
 
 class ClassSignature:
@@ -72,15 +78,18 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         recurrent_dropout_form: What `recurrent_dropout` drops: `"state"` on its way into the
             recurrent product (Gal & Ghahramani 2016, https://arxiv.org/abs/1512.05287), the
             `"candidate"`, what enters the state (Semeniuta et al. 2016, https://arxiv.org/abs/1603.05118),
-            or the `"weights"` of the recurrent kernel (DropConnect; Merity et al. 2017,
+            or the `"weights"` of `recurrent_kernel` (DropConnect; Merity et al. 2017,
             https://arxiv.org/abs/1708.02182). None of them costs further products.
         zoneout: Probability with which a unit keeps its old state through a training step; at
             inference old and new are mixed in that proportion (Krueger et al. 2016,
             https://arxiv.org/abs/1606.01305). A number for all states, or a number for each kind, as in
-            `{"hidden": 0.05, "cell": 0.5}`.
-        layer_norm: Whether to normalise the input's and the state's share in the gates, each over all
-            columns that are computed at once, before a learned gain (Ba et al. 2016,
-            https://arxiv.org/abs/1607.06450).
+            `{"hidden": 0.05, "cell": 0.5}`. It is at work after the step: of several layers in a step the
+            upper ones read what the lower ones would have given. On JAX it needs `kerasrnn.layers` and a
+            cell that is not one of a stack: inside `keras.layers.RNN` nothing can be drawn there.
+        layer_norm: Whether to normalise the products with `kernel` and with `recurrent_kernel`, each over
+            all columns that are computed at once, before a learned gain (Ba et al. 2016,
+            https://arxiv.org/abs/1607.06450). Products with further kernels, between the layers of one
+            step or between gates, stay as they are.
         seed: Seed of the dropouts and of zoneout.
         **kwargs: `name`, `dtype` (or a dtype policy) and `trainable`, as every Keras layer has.
 
@@ -185,8 +194,8 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
                 f"got {recurrent_dropout_form!r}."
             )
         self.recurrent_dropout_form = recurrent_dropout_form
-        self.zoneout = zoneout
-        self.layer_norm = layer_norm
+        self.zoneout = _zoneout(zoneout)
+        self.layer_norm = flag("layer_norm", layer_norm)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.output_size = self.units
@@ -498,16 +507,23 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         """The zoneout of every state that has any, by the state's name."""
         kinds = {name: _kind(name) for name in self.states}
         if not isinstance(self.zoneout, Mapping):
-            rate = _fraction("zoneout", self.zoneout)
+            rate = self.zoneout
             return {name: rate for name, kind in kinds.items() if kind and rate}
-        rates = {kind: _fraction("zoneout", rate) for kind, rate in self.zoneout.items()}
-        if unknown := sorted(set(rates) - set(kinds.values())):
-            known = sorted({kind for kind in kinds.values() if kind})
+        rates = self.zoneout
+        known = sorted({kind for kind in kinds.values() if kind})
+        if unknown := [kind for kind in rates if kind not in known]:
             raise ValueError(
                 f"`zoneout` of {type(self).__name__} may name the states "
                 f"{', '.join(map(repr, known))}; got unknown {unknown!r}."
             )
         return {name: rates[kind] for name, kind in kinds.items() if kind and rates.get(kind)}
+
+
+def _zoneout(value: Any) -> float | dict[str, float]:
+    """A fraction, or one for each kind of state; which kinds a cell has shows when it is built."""
+    if not isinstance(value, Mapping):
+        return _fraction("zoneout", value)
+    return {str(kind): _fraction(f'zoneout["{kind}"]', rate) for kind, rate in value.items()}
 
 
 DROPOUT_FORMS = ("state", "candidate", "weights")
@@ -536,6 +552,20 @@ def positive_integer(name: str, value: Any) -> int:
     if number <= 0:
         raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
     return number
+
+
+def real_number(name: str, value: Any) -> float:
+    """The number, if it is one, and finite."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise ValueError(f"`{name}` must be a number, got {value!r}.")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """The truth value, if it is one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"`{name}` must be True or False, got {value!r}.")
+    return bool(value)
 
 
 def _fraction(name: str, value: Any) -> float:

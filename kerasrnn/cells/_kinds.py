@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from keras import activations, constraints, initializers, ops, regularizers
 
-from kerasrnn.cells._base import Cell, Step, Tensor, positive_integer
+from kerasrnn.cells._base import Cell, Step, Tensor, flag, positive_integer
 
 
 class GatedCell(Cell):
@@ -48,7 +48,7 @@ class MemoryCell(GatedCell):
         self, units: int, *args: Any, unit_forget_bias: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(units, *args, **kwargs)
-        self.unit_forget_bias = unit_forget_bias
+        self.unit_forget_bias = flag("unit_forget_bias", unit_forget_bias)
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ class RawInputCell(GatedCell):
 
     def __init__(self, units: int, *args: Any, project_input: bool = False, **kwargs: Any) -> None:
         super().__init__(units, *args, **kwargs)
-        self.project_input = project_input
+        self.project_input = flag("project_input", project_input)
 
     @property
     def input_gates(self) -> tuple[str, ...]:

@@ -143,6 +143,8 @@ def info(name: str) -> CellInfo:
     >>> kerasrnn.cells.info("gru").cell_class.__name__
     'GRUCell'
     """
+    if not isinstance(name, str):
+        raise ValueError(f"`cell` must be a registered name, got {name!r}.")
     aliases = {row.alias.lower(): row.name for row in _REGISTER.values() if row.alias}
     key = name if name in _REGISTER else _snake_case(str(name).removesuffix("Cell"))
     key = aliases.get(str(name).lower(), key)

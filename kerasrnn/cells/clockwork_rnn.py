@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import keras
@@ -21,8 +21,8 @@ class ClockworkRNNCell(Cell):
         h = n in the groups with t mod T = 0, h_prev in the others
 
     Gates (columns): candidate. States: hidden, phase. `phase` is t mod T of every group, so all groups
-    tick at the first step, and a masked step stops the clocks. The columns of U that a group does not
-    read are zero and stay so.
+    tick at the first step, and a masked step stops the clocks. The entries of U by which a group would
+    read those of shorter periods are zero and stay so.
 
     Args:
         units: Positive integer, the size of the state, a multiple of the number of groups.
@@ -50,16 +50,21 @@ class ClockworkRNNCell(Cell):
         self, units: int, *args: Any, periods: Sequence[int] = (1, 2, 4, 8), **kwargs: Any
     ) -> None:
         super().__init__(units, *args, **kwargs)
-        if isinstance(periods, (str, int)) or not periods or len(set(periods)) < len(periods):
+        ordered = isinstance(periods, Iterable) and not isinstance(periods, (str, Set, Mapping))
+        given = tuple(periods) if ordered else ()
+        self.periods = tuple(positive_integer("periods", period) for period in given)
+        if not given or len(set(self.periods)) < len(given):
             raise ValueError(
                 f"`periods` must be one or more integers, none of them twice, got {periods!r}."
             )
-        self.periods = tuple(positive_integer("periods", period) for period in periods)
         if self.units % len(self.periods):
             raise ValueError(
                 f"`units` must be a multiple of the number of `periods`, got units={units} and "
                 f"{len(self.periods)} periods {self.periods}."
             )
+        self.group_of_unit = np.repeat(
+            np.arange(len(self.periods)), self.units // len(self.periods)
+        )
         # A float counts up to here by ones, and then sticks.
         most = {"float16": 2**11, "bfloat16": 2**8}.get(self.compute_dtype, 2**24)
         if max(self.periods) > most:
@@ -71,13 +76,18 @@ class ClockworkRNNCell(Cell):
     def state_sizes(self) -> dict[str, int]:
         return {"hidden": self.units, "phase": len(self.periods)}
 
-    def build_extra(self) -> None:
-        self.group_of_unit = np.repeat(
-            np.arange(len(self.periods)), self.units // len(self.periods)
-        )
+    @property
+    def reads(self) -> np.ndarray:
+        """Which entries of `recurrent_kernel` count, 1 or 0: a unit's row for all that read it."""
         of_unit = np.asarray(self.periods)[self.group_of_unit]
-        self.reads = (of_unit[:, None] >= of_unit).astype("float32")
-        self.recurrent_kernel.assign(self.recurrent_kernel * self.reads)
+        return (of_unit[:, None] >= of_unit).astype("float32")
+
+    def add_kernel(self, name: str, shape: Any, like: str, initializer: Any = None) -> Any:
+        def masked(shape: Any, dtype: Any = None) -> Tensor:
+            return self.recurrent_initializer(shape, dtype=dtype) * ops.cast(self.reads, dtype)
+
+        start = masked if name == "recurrent_kernel" else initializer
+        return super().add_kernel(name, shape, like, start)
 
     def recurrent_weights(self) -> Tensor:
         kernel = super().recurrent_weights()
@@ -89,5 +99,5 @@ class ClockworkRNNCell(Cell):
         ticks = ops.take(phase, self.group_of_unit, axis=-1) == 0
         h = ops.where(ticks, n, h)
         later = phase + 1
-        phase = ops.where(later == np.asarray(self.periods, keras.backend.floatx()), 0, later)
+        phase = ops.where(later >= np.asarray(self.periods, keras.backend.floatx()), 0, later)
         return Step(h, (h, ops.cast(phase, h.dtype)), {"candidate": n})

@@ -20,7 +20,8 @@ class CoupledLSTMCell(PeepholeCell):
         h = o * tanh(c)
 
     Gates (columns): forget, candidate, output; the input gate is reported too. States: hidden,
-    cell. With a quarter fewer weights than the LSTM it does as well on most tasks.
+    cell. With a quarter fewer weights than the LSTM it does as well on most tasks. Here the forget gate is
+    learned; Greff et al. learn the input gate, f = 1 - i (CIFG), which is `InputCoupledLSTMCell`.
 
     Args:
         units: Positive integer, the size of the states and of the output.

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._base import Step, Tensor, flag
 from kerasrnn.cells._kinds import DeepCell, PeepholeCell
 from kerasrnn.cells._registry import cell
 
@@ -27,7 +27,9 @@ class DepthGatedLSTMCell(DeepCell, PeepholeCell):
     Gates (columns) of each layer, as `input_0`: input, forget, candidate, output, and above the first
     depth. States: hidden_0, cell_0, hidden_1, ... `depth_kernel` holds the upper layers' W,
     `peephole_kernel` each layer's p (input, forget, output), `depth_peephole_kernel` each upper layer's
-    w_c and w_l. The program that was published, but not the paper, couples f = 1 - i: `coupled=True`.
+    w_c and w_l. The program that was published couples f = 1 - i, which the paper does not: `coupled=True`.
+    It differs from the paper in more, which is not offered: a depth gate below the first layer too,
+    on a map of x, whole matrices as peepholes of i and o, and a learned scale of each layer's input.
 
     Args:
         depth: Positive integer, the number of layers.
@@ -46,13 +48,11 @@ class DepthGatedLSTMCell(DeepCell, PeepholeCell):
 
     def __init__(self, units: int, *args: Any, coupled: bool = False, **kwargs: Any) -> None:
         super().__init__(units, *args, **kwargs)
-        self.coupled = coupled
+        self.coupled = flag("coupled", coupled)
 
     @property
     def states(self) -> tuple[str, ...]:
-        return tuple(
-            f"{kind}_{level}" for level in range(self.depth) for kind in ("hidden", "cell")
-        )
+        return self.at_every_level("hidden", "cell")
 
     @property
     def gates(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._base import Step, Tensor, flag
 from kerasrnn.cells._kinds import DeepCell, MemoryCell
 from kerasrnn.cells._registry import cell
 
@@ -59,21 +59,19 @@ class GridLSTMCell(DeepCell, MemoryCell):
         **kwargs: Any,
     ) -> None:
         super().__init__(units, *args, depth=depth, **kwargs)
-        if dimensions not in (1, 2):
+        if isinstance(dimensions, bool) or dimensions not in (1, 2):
             raise ValueError(
                 f"`dimensions` must be 1 (depth) or 2 (time, depth), got {dimensions!r}."
             )
-        self.dimensions = dimensions
-        self.tied = tied
-        self.depth_priority = depth_priority
+        self.dimensions = int(dimensions)
+        self.tied = flag("tied", tied)
+        self.depth_priority = flag("depth_priority", depth_priority)
 
     @property
     def states(self) -> tuple[str, ...]:
         if self.dimensions == 1:
             return ("hidden",)
-        return tuple(
-            f"{kind}_{level}" for level in range(self.depth) for kind in ("hidden", "cell")
-        )
+        return self.at_every_level("hidden", "cell")
 
     @property
     def layer_gates(self) -> tuple[str, ...]:

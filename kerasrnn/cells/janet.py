@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._base import Step, Tensor, real_number
 from kerasrnn.cells._kinds import MemoryCell
 from kerasrnn.cells._registry import cell
 
@@ -41,7 +41,7 @@ class JANETCell(MemoryCell):
 
     def __init__(self, units: int, *args: Any, beta: float = 1.0, **kwargs: Any) -> None:
         super().__init__(units, *args, **kwargs)
-        self.beta = beta
+        self.beta = real_number("beta", beta)
 
     def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
         (h,) = states

@@ -27,7 +27,8 @@ class MUT1Cell(RawInputCell):
 
     Args:
         units: Positive integer, the size of the state; the number of features must be the same.
-        activation, recurrent_activation, **kwargs: See `kerasrnn.cells.GRUCell`.
+        activation: In the place of both tanh.
+        recurrent_activation, **kwargs: See `kerasrnn.cells.GRUCell`.
         project_input: Whether a learned map stands before x where it enters as it is.
 
     Example:
@@ -100,7 +101,8 @@ class MUT3Cell(GatedCell):
 
     Args:
         units: Positive integer, the size of the state and of the output.
-        activation, recurrent_activation, **kwargs: See `kerasrnn.cells.GRUCell`.
+        activation: In the place of both tanh.
+        recurrent_activation, **kwargs: See `kerasrnn.cells.GRUCell`.
 
     Example:
 

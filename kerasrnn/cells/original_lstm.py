@@ -35,7 +35,8 @@ class OriginalLSTMCell(MemoryCell):
         h = o * (2 sigmoid(c) - 1)
 
     Gates (columns): input, candidate, output. States: hidden, cell. The paper's blocks of several cells
-    that share their gates are not offered, and its gradient, cut off at the gates, is the full one here.
+    that share their gates are not offered, nor are connections from gates to gates; and its gradient, cut
+    off at the gates, is the full one here.
 
     Args:
         units: Positive integer, the size of the states and of the output.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kerasrnn.cells._base import Step, Tensor
+from kerasrnn.cells._base import Step, Tensor, real_number
 from kerasrnn.cells._kinds import DeepCell
 from kerasrnn.cells._registry import cell
 
@@ -40,7 +40,7 @@ class RecurrentHighwayCell(DeepCell):
 
     def __init__(self, units: int, *args: Any, transform_bias: float = -2.0, **kwargs: Any) -> None:
         super().__init__(units, *args, **kwargs)
-        self.transform_bias = transform_bias
+        self.transform_bias = real_number("transform_bias", transform_bias)
 
     @property
     def gates(self) -> tuple[str, ...]:

@@ -50,7 +50,11 @@ def generic_loop(
     return_all_outputs: bool,
     training: bool,
 ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-    """The same as `fused_loop`, by the kernel that takes its gradients from TensorFlow."""
+    """The same as `fused_loop`, by the kernel that takes its gradients from TensorFlow.
+
+    Raises:
+        ImpureStepError: If the cell's step cannot be run by it.
+    """
     from kerasrnn import fast
 
     cell.set_training(training)
@@ -60,12 +64,12 @@ def generic_loop(
         mask = None if mask is None else ops.flip(mask, axis=1)
     kernel = fast.GenericKernel(cell, x.shape[-1], training)
     with _keras.AutocastScope(None):  # Whole, so that their gradients are.
-        others = {path: ops.convert_to_tensor(weight) for path, weight in kernel.weights.items()}
+        others = {name: ops.convert_to_tensor(weight) for name, weight in kernel.weights.items()}
     recurrent_mask = None
     if training and cell.recurrent_dropout:
         if cell.recurrent_dropout_form == "weights":
-            kernel_path = cell.recurrent_kernel.path
-            others[kernel_path] = ops.cast(cell.recurrent_weights(), others[kernel_path].dtype)
+            name = next(n for n, v in kernel.weights.items() if v is cell.recurrent_kernel)
+            others[name] = ops.cast(cell.recurrent_weights(), others[name].dtype)
         else:
             recurrent_mask = cell.get_recurrent_dropout_mask(initial_states[0])
     # The output is carried as a state is: a masked step repeats it.

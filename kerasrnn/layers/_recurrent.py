@@ -240,16 +240,23 @@ class Recurrent(keras.layers.RNN):
     ) -> tuple[Tensor, Tensor, Any]:
         cell = self.cell
         if kernel := self._kernel(bool(training)):
-            return kernel(
-                cell,
-                sequences,
-                initial_state,
-                mask,
-                go_backwards=self.go_backwards,
-                zero_output_for_mask=self.zero_output_for_mask,
-                return_all_outputs=self.return_sequences,
-                training=bool(training),
-            )
+            try:
+                return kernel(
+                    cell,
+                    sequences,
+                    initial_state,
+                    mask,
+                    go_backwards=self.go_backwards,
+                    zero_output_for_mask=self.zero_output_for_mask,
+                    return_all_outputs=self.return_sequences,
+                    training=bool(training),
+                )
+            except cells.ImpureStepError as error:
+                if self.implementation == "fused":
+                    raise ValueError(
+                        f'`implementation="fused"` of the layer {self.name!r} cannot be: {error}. '
+                        'Use "auto" or "loop".'
+                    ) from error
         if self._is_scanned():
             cell.set_training(training)
             return scanned(

@@ -218,13 +218,24 @@ def test_peepholes_are_a_list(peepholes):
 # The options of the family.
 
 
-@pytest.mark.parametrize("periods", [(), [], (1, 2, 1, 4), "124", 4, None], ids=repr)
+@pytest.mark.parametrize(
+    "periods",
+    [(), [], (1, 2, 1, 4), "124", 4, None, 3.5, {1, 2}, {1: 2}, np.array([], int)],
+    ids=repr,
+)
 def test_periods_are_integers_each_once(periods):
     with refused("`periods`", "none of them twice", repr(periods)):
         cells.ClockworkRNNCell(4, periods=periods)
 
 
-@pytest.mark.parametrize("period", [0, -2, 1.5, "2"], ids=repr)
+def test_periods_may_come_in_any_order_and_form():
+    for periods in ((4, 1), [4, 1], np.array([4, 1]), iter([4, 1])):
+        cell = cells.ClockworkRNNCell(4, periods=periods)
+        assert cell.periods == (4, 1)
+        assert type(cell).from_config(cell.get_config()).periods == (4, 1)
+
+
+@pytest.mark.parametrize("period", [0, -2, 1.5, "2", [2]], ids=repr)
 def test_a_period_is_a_positive_integer(period):
     with refused("`periods`", "positive integer", repr(period)):
         cells.ClockworkRNNCell(4, periods=(1, period))
@@ -258,7 +269,39 @@ def test_depth_is_a_positive_integer(name, depth):
         cells.get(name, UNITS, depth=depth)
 
 
-@pytest.mark.parametrize("dimensions", [0, 3, "2"], ids=repr)
+@pytest.mark.parametrize("value", ["x", None, float("nan"), [1], True], ids=repr)
+@pytest.mark.parametrize(
+    ("name", "argument"), [("janet", "beta"), ("recurrent_highway", "transform_bias")]
+)
+def test_a_number_is_one(name, argument, value):
+    with refused(f"`{argument}` must be a number", repr(value)):
+        cells.get(name, UNITS, **{argument: value})
+
+
+@pytest.mark.parametrize("value", ["no", 1, None], ids=repr)
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("lstm", "layer_norm"),
+        ("lstm", "unit_forget_bias"),
+        ("depth_gated_lstm", "coupled"),
+        ("grid_lstm", "tied"),
+        ("grid_lstm", "depth_priority"),
+        ("mut1", "project_input"),
+    ],
+)
+def test_a_flag_is_true_or_false(name, argument, value):
+    with refused(f"`{argument}` must be True or False", repr(value)):
+        cells.get(name, UNITS, **{argument: value})
+
+
+@pytest.mark.parametrize("name", [3, None, cells.GRUCell], ids=repr)
+def test_a_name_is_a_string(name):
+    with refused("`cell` must be a registered name", repr(name)):
+        cells.info(name)
+
+
+@pytest.mark.parametrize("dimensions", [0, 3, "2", True], ids=repr)
 def test_a_grid_has_one_or_two_dimensions(dimensions):
     with refused("`dimensions`", "1 (depth) or 2 (time, depth)", repr(dimensions)):
         cells.GridLSTMCell(UNITS, dimensions=dimensions)

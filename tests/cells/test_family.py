@@ -144,13 +144,17 @@ def test_masked_steps_stop_the_clock():
         np.testing.assert_allclose(numpy64(one), numpy64(other), rtol=0, atol=1e-6)
 
 
-def test_what_a_group_does_not_read_is_zero_and_stays_so():
+@pytest.mark.parametrize("built_by", ["Input", "fit"])
+def test_what_a_group_does_not_read_is_zero_and_stays_so(built_by):
     layer = kerasrnn.layers.ClockworkRNN(UNITS, periods=(1, 2, 4))
-    model = keras.Sequential([keras.Input((TIME, FEATURES)), layer, keras.layers.Dense(1)])
+    start = [keras.Input((TIME, FEATURES))] if built_by == "Input" else []
+    model = keras.Sequential([*start, layer, keras.layers.Dense(1)])
     model.compile(keras.optimizers.AdamW(0.01), "mse")
     x, _ = data()
     group = np.repeat([1, 2, 4], 2)
     unread = group[:, None] < group
+    if built_by == "fit":
+        model.fit(x, x[:, 0, :1], verbose=0)
     before = numpy64(layer.cell.recurrent_kernel)
     model.fit(x, x[:, 0, :1], epochs=3, verbose=0)
     after = numpy64(layer.cell.recurrent_kernel)

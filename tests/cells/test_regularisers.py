@@ -1,5 +1,7 @@
 """Zoneout, the forms of recurrent dropout and layer normalisation, which every cell has from the base."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -218,10 +220,23 @@ def test_a_model_with_all_of_them_trains_and_is_saved(name, tmp_path):
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, "much", None, True], ids=repr)
-@pytest.mark.parametrize("form", [lambda rate: rate, lambda rate: {"cell": rate}])
-def test_zoneout_must_be_a_fraction(form, rate):
-    with pytest.raises(ValueError, match="`zoneout` must be a fraction"):
-        cells.LSTMCell(UNITS, zoneout=form(rate)).build((None, FEATURES))
+def test_zoneout_must_be_a_fraction(rate):
+    with pytest.raises(ValueError, match=r"`zoneout` must be a fraction.*got"):
+        cells.LSTMCell(UNITS, zoneout=rate)
+    with pytest.raises(ValueError, match=r'`zoneout\["cell"\]` must be a fraction.*got'):
+        cells.LSTMCell(UNITS, zoneout={"hidden": 0.1, "cell": rate})
+
+
+def test_zoneout_is_kept_as_plain_numbers():
+    cell = cells.LSTMCell(UNITS, zoneout={"cell": np.float32(0.25)})
+    assert cell.get_config()["zoneout"] == {"cell": 0.25}
+    json.dumps(cell.get_config())
+
+
+@pytest.mark.parametrize("kind", ["hiden", "phase", None, 1], ids=repr)
+def test_what_zoneout_does_not_know_is_named(kind):
+    with pytest.raises(ValueError, match=rf"may name the states 'hidden'; got unknown \['{kind}'"):
+        cells.ClockworkRNNCell(4, zoneout={kind: 0.1}).build((None, FEATURES))
 
 
 def test_zoneout_names_the_states_that_there_are():

@@ -87,6 +87,11 @@ def test_equals_keras(name, use_bias, mask):
 TORCH_CELLS = {
     "RNN": (cells.SimpleRNNCell, {}, ("candidate",)),
     "LSTM": (cells.LSTMCell, {}, ("input", "forget", "candidate", "output")),
+    "LSTM, by Greff's name": (
+        cells.NoPeepholeLSTMCell,
+        {},
+        ("input", "forget", "candidate", "output"),
+    ),
     "GRU": (cells.GRUCell, {"reset_after": True}, ("reset", "-update", "candidate")),
 }
 
@@ -115,7 +120,9 @@ def test_equals_torch_with_its_gradients(name, use_bias):
         to["recurrent_bias"] = "bias_hh_l0"
         return {to[name]: regate(cell, np.array(w), *gates).T.copy() for name, w in values.items()}
 
-    module = getattr(torch.nn, name)(FEATURES, UNITS, batch_first=True, bias=use_bias)
+    module = getattr(torch.nn, name.partition(",")[0])(
+        FEATURES, UNITS, batch_first=True, bias=use_bias
+    )
     loaded = torchs(weights)
     if use_bias and "bias_hh_l0" not in loaded:  # PyTorch always has two; one of ours is enough.
         loaded["bias_hh_l0"] = np.zeros_like(loaded["bias_ih_l0"])

@@ -67,6 +67,8 @@ def test_equals_torchrecurrent_with_its_gradients(name):
     - MUT1 and MUT2 map the input by a matrix where the paper adds it as it is: `project_input=True`.
     - OriginalLSTM squashes by tanh where the paper stretches the logistic function to [-2, 2] and to
       [-1, 1].
+    - MUT1 has its candidate's bias twice, within the inner tanh, where the paper has none, and outside.
+    - JANET carries its one state twice, and learns beta.
     - It calls MUT3 what has tanh of the state in the update gate, as the paper does; its documentation
       shows the equations of MUT2 there.
     """

@@ -256,6 +256,78 @@ def test_the_generic_kernel_knows_every_regulariser(name, regulariser, graph):
     )
 
 
+class OwnCase:
+    """A cell of a test's own, in the form in which `run` takes those of the package."""
+
+    @staticmethod
+    def features(features, units):
+        return features
+
+    @staticmethod
+    def layout(units):
+        return Layout({"hidden": units}, {"recurrent_kernel": (units, units)}, {})
+
+
+class DrawingCell(cells.Cell):
+    """Its step drops something out by itself."""
+
+    gates = ("candidate",)
+
+    def build_extra(self):
+        self.drop = keras.layers.Dropout(0.5)
+
+    def step(self, x, states):
+        h = self.drop(self.candidate(x + self.recur(states[0])), training=True)
+        return cells.Step(h, (h,), {"candidate": h})
+
+
+class CountingCell(cells.Cell):
+    """Its step changes a variable."""
+
+    gates = ("candidate",)
+
+    def build_extra(self):
+        self.count = self.add_weight((), "zeros", name="count", trainable=False)
+
+    def step(self, x, states):
+        self.count.assign_add(1.0)
+        h = self.candidate(x + self.recur(states[0]))
+        return cells.Step(h, (h,), {"candidate": h})
+
+
+@pytest.mark.parametrize("cell_class", [DrawingCell, CountingCell])
+def test_a_step_that_is_no_function_runs_in_the_loop(cell_class):
+    """The way back would compute it anew: other draws, and the changes once more, or lost."""
+    x = np.random.default_rng(0).normal(size=(8, 5, 2)).astype("float32")
+    own = Recurrent(cell_class(3))
+    model = keras.Sequential([keras.Input((5, 2)), own, keras.layers.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=False)
+    model.fit(x, x[:, 0, :1], batch_size=8, epochs=2, verbose=0)
+    if cell_class is CountingCell:
+        assert own.cell.count == 2 * 5
+    with pytest.raises(ValueError, match=r'"fused".*cannot be: \w+Cell.step'):
+        Recurrent(cell_class(3), implementation="fused")(x)
+
+
+def test_two_weights_of_one_name_are_two():
+    class TwinCell(cells.Cell):
+        gates = ("candidate",)
+
+        def build_extra(self):
+            self.twins = [self.add_weight((self.units,), "normal", name="twin") for _ in range(2)]
+
+        def step(self, x, states):
+            one, other = self.twins
+            h = self.candidate(x + self.recur(states[0]) * one + other)
+            return cells.Step(h, (h,), {"candidate": h})
+
+    class OneCase(OwnCase):
+        cell = staticmethod(TwinCell)
+
+    options = {"training": True, "mask": ANY}
+    assert_alike(run(OneCase, "fused", **options), run(OneCase, "loop", graph=False, **options))
+
+
 @pytest.mark.parametrize("policy", HALF)
 def test_the_generic_kernel_in_sixteen_bits(policy):
     """As the loop it carries the states in 16 bits; it sums up the weights' gradients in 32."""
@@ -415,20 +487,8 @@ def test_a_user_may_write_a_kernel():
     kernel = LeakyKernel()
     fast.kernel(LeakyCell)(lambda cell: (kernel, {}))
 
-    class OneCase:
-        name = "leaky"
-
-        @staticmethod
-        def cell(units, **arguments):
-            return LeakyCell(units, **arguments)
-
-        @staticmethod
-        def features(features, units):
-            return features
-
-        @staticmethod
-        def layout(units):
-            return Layout({"hidden": units}, {"recurrent_kernel": (units, units)}, {})
+    class OneCase(OwnCase):
+        cell = staticmethod(LeakyCell)
 
     try:
         for scenario in SCENARIOS.values():
