@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -99,5 +98,5 @@ class ClockworkRNNCell(Cell):
         ticks = ops.take(phase, self.group_of_unit, axis=-1) == 0
         h = ops.where(ticks, n, h)
         later = phase + 1
-        phase = ops.where(later >= np.asarray(self.periods, keras.backend.floatx()), 0, later)
+        phase = ops.where(later >= ops.cast(self.periods, later.dtype), 0, later)
         return Step(h, (h, ops.cast(phase, h.dtype)), {"candidate": n})

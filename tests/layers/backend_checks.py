@@ -21,7 +21,6 @@ from tests.layers._helpers import (
     UNITS,
     assert_close,
     assert_equal,
-    each_layer,
     few_layers,
     flat,
     inputs,
@@ -56,9 +55,16 @@ def test_importing_the_package_loads_no_other_framework():
     assert not {"tensorflow", "torch", "jax"} & set(done.stdout.split())
 
 
-# All for the foundation; one for each of the others.
+# All for the foundation, one for each of the others, of which most wait for `-m slow`.
+KINDS = ("clockwork_rnn", "sru", "grid_lstm", "layer_norm_lstm", "mut1", "ind_rnn")
+some_layers = pytest.mark.parametrize("name", [*FOUNDATION, *KINDS])
 VALUES = [
-    pytest.param(name, flags, id=f"{name}-{flags}")
+    pytest.param(
+        name,
+        flags,
+        id=f"{name}-{flags}",
+        marks=() if name in (*FOUNDATION, *KINDS) else pytest.mark.slow,
+    )
     for name in NAMES
     for flags in (WAYS if name in FOUNDATION else WAYS[2:3])
 ]
@@ -190,7 +196,7 @@ def test_a_keras_cell_with_a_mask_and_an_initial_state():
     assert outputs[MASK].all()
 
 
-@each_layer
+@some_layers
 def test_mixed_precision(name):
     own = layer(name, dtype="mixed_float16", return_state=True)
     outputs = own(inputs(), mask=MASK)
