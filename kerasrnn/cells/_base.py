@@ -136,6 +136,11 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         return self.gates
 
     @property
+    def blocks(self) -> tuple[str, ...]:
+        """The blocks of the projected input."""
+        return self.input_gates
+
+    @property
     def recurrent_gates(self) -> tuple[str, ...]:
         """The gates that the state reaches: the columns of `recurrent_kernel`."""
         return self.gates
@@ -226,7 +231,7 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         does the product in `step`.
         """
         x = self.input_share(inputs)
-        return x if self.bias is None else x + self.biases(*self.input_gates)
+        return x if self.bias is None else x + self.biases(*self.blocks)
 
     def input_share(self, inputs: Tensor) -> Tensor:
         """The input's part in its gates without the bias."""

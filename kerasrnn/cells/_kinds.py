@@ -139,9 +139,7 @@ class RawInputCell(GatedCell):
     """
 
     raw: ClassVar[str]
-    """The block of the projected input that is the input itself."""
-    blocks: ClassVar[tuple[str, ...]]
-    """All blocks of the projected input."""
+    """The one of its `blocks`, which a subclass names, that is the input itself."""
 
     def __init__(self, units: int, *args: Any, project_input: bool = False, **kwargs: Any) -> None:
         super().__init__(units, *args, **kwargs)
@@ -168,10 +166,6 @@ class RawInputCell(GatedCell):
         place = self.units * self.blocks.index(self.raw)
         parts = [x[..., :place], self.drop_inputs(inputs), x[..., place:]]
         return ops.concatenate(parts, axis=-1)
-
-    def project(self, inputs: Tensor) -> Tensor:
-        x = self.input_share(inputs)
-        return x if self.bias is None else x + self.biases(*self.blocks)
 
 
 class LinearCell(GatedCell):

@@ -239,6 +239,16 @@ class Recurrent(keras.layers.RNN):
         self, sequences: Tensor, initial_state: list[Any], mask: Any, training: bool = False
     ) -> tuple[Tensor, Tensor, Any]:
         cell = self.cell
+        if self._is_scanned():
+            cell.set_training(training)
+            return scanned(
+                cell,
+                cell.project(sequences),
+                initial_state[0],
+                mask,
+                go_backwards=self.go_backwards,
+                zero_output_for_mask=self.zero_output_for_mask,
+            )
         if kernel := self._kernel(bool(training)):
             try:
                 return kernel(
@@ -257,16 +267,6 @@ class Recurrent(keras.layers.RNN):
                         f'`implementation="fused"` of the layer {self.name!r} cannot be: {error}. '
                         'Use "auto" or "loop".'
                     ) from error
-        if self._is_scanned():
-            cell.set_training(training)
-            return scanned(
-                cell,
-                cell.project(sequences),
-                initial_state[0],
-                mask,
-                go_backwards=self.go_backwards,
-                zero_output_for_mask=self.zero_output_for_mask,
-            )
         # A cell of another precision than the layer's has to be called for Keras to cast for it.
         if isinstance(cell, cells.Cell) and cell.dtype_policy.name == self.dtype_policy.name:
             cell.set_training(training)
@@ -301,7 +301,7 @@ class Recurrent(keras.layers.RNN):
 
     def _kernel(self, training: bool) -> Callable[..., Any] | None:
         """What runs the whole sequence, if a kernel does."""
-        if self.implementation == "loop" or self._is_scanned():
+        if self.implementation == "loop":
             return None
         obstacle = why_not(self.cell, self.unroll, self.dtype_policy.name)
         if obstacle and self.implementation == "fused":
