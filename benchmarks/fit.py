@@ -57,7 +57,7 @@ def models(config: SentimentConfig, vocabulary: list[str], labels: Any) -> dict[
 
         with mock.patch.object(task, "SentimentClassifier", Contender):
             made = task.build(dataclasses.replace(config, cell=cell), vocabulary, labels)
-        task.compile_model(made, config, updates=1000, epochs=6)
+        task.compile_model(made, dataclasses.replace(config, epochs=6), updates=1000)
         return made
 
     def pair(make: Callable[..., Any]) -> Callable[[int], Any]:

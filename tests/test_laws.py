@@ -25,11 +25,13 @@ each_name = pytest.mark.parametrize("name", NAMES)
 FLOORS = {
     "_keras": 0,
     "_version": 0,
+    "tagging": 1,
     "cells": 1,
     "fast": 2,
     "layers": 3,
     "analysis": 4,
     "interop": 4,
+    "metrics": 4,
     "datasets": 4,
     "applications": 5,
     "cli": 6,
@@ -189,8 +191,10 @@ def test_importing_the_package_is_light():
 
 
 def test_lazy_parts_can_be_reached():
-    for name in set(kerasrnn.__all__) - {"__version__"}:
+    for name in set(kerasrnn.__all__) - {"__version__", "plot", "trace"}:
         assert importlib.import_module(f"kerasrnn.{name}") is getattr(kerasrnn, name)
+    assert kerasrnn.plot is importlib.import_module("kerasrnn.analysis.plot")
+    assert kerasrnn.trace is importlib.import_module("kerasrnn.analysis").trace
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         _ = kerasrnn.nothing_of_the_kind
 

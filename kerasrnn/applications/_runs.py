@@ -241,9 +241,10 @@ class RunFolder:
             int(p.stem.split("-")[1]): p for p in (self.path / "checkpoints").glob("epoch-*.npz")
         }
 
-    def best_epoch(self, monitor: str) -> int:
-        """The epoch, counted from 1, with the least `monitor`."""
-        return 1 + int(np.argmin([row[monitor] for row in self.history]))
+    def best_epoch(self, monitor: str, best: str = "lowest") -> int:
+        """The epoch, counted from 1, with the lowest, or the highest, `monitor`."""
+        sign = -1 if best == "highest" else 1
+        return 1 + int(np.argmin([sign * row[monitor] for row in self.history]))
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file, whole."""
@@ -336,21 +337,25 @@ class Recorder(keras.callbacks.Callback):
 
     Args:
         folder: The run's folder, with the history of the epochs that are done.
-        monitor: What must fall.
-        patience: After how many epochs without a new minimum to stop.
+        monitor: What the epochs are compared by.
+        patience: After how many epochs without a better one to stop.
+        best: Whether its `"lowest"` or its `"highest"` value is the best.
     """
 
-    def __init__(self, folder: RunFolder, monitor: str, patience: int) -> None:
+    def __init__(
+        self, folder: RunFolder, monitor: str, patience: int, best: str = "lowest"
+    ) -> None:
         super().__init__()
         self.folder = folder
         self.monitor = monitor
         self.patience = patience
+        self.best = best
         self.started = 0.0
 
     def is_over(self) -> bool:
         """Whether the last `patience` epochs brought nothing."""
         done = len(self.folder.history)
-        return done > 0 and done - self.folder.best_epoch(self.monitor) >= self.patience
+        return done > 0 and done - self.folder.best_epoch(self.monitor, self.best) >= self.patience
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.started = time.perf_counter()
@@ -367,6 +372,6 @@ class Recorder(keras.callbacks.Callback):
                 f"down. Try a smaller learning rate.{kept}"
             )
         folder.write_history()
-        folder.save_state(self.model, epoch + 1, keep={folder.best_epoch(self.monitor)})
+        folder.save_state(self.model, epoch + 1, keep={folder.best_epoch(self.monitor, self.best)})
         if self.is_over():
             self.model.stop_training = True

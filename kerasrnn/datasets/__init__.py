@@ -8,27 +8,40 @@ examples come from the seed alone, and always in the same order: test with anoth
 training.
 """
 
+from kerasrnn.datasets._conll import conll_file, conllu_file, sentences
 from kerasrnn.datasets._labelled import LabelledTexts, lines_utf8
 from kerasrnn.datasets._languages import anbn, anbncn, dyck, embedded_reber
 from kerasrnn.datasets._problems import adding, copy_memory, parity, temporal_order
 from kerasrnn.datasets._spikes import spike_delays, timed_spikes
+from kerasrnn.datasets._tagged import TaggedSentences, tfds_tags
 from kerasrnn.datasets._texts import reviews, text_folder, text_table, tfds_texts
+from kerasrnn.datasets._tokens import split_sentences, tokenize
+from kerasrnn.datasets._vectors import WordVectors, word_vectors
 
 __all__ = [
     "LabelledTexts",
+    "TaggedSentences",
+    "WordVectors",
     "adding",
     "anbn",
     "anbncn",
+    "conll_file",
+    "conllu_file",
     "copy_memory",
     "dyck",
     "embedded_reber",
     "lines_utf8",
     "parity",
     "reviews",
+    "sentences",
     "spike_delays",
+    "split_sentences",
     "temporal_order",
     "text_folder",
     "text_table",
+    "tfds_tags",
     "tfds_texts",
     "timed_spikes",
+    "tokenize",
+    "word_vectors",
 ]

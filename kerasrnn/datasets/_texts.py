@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import warnings
 from collections.abc import Iterator
@@ -12,9 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from kerasrnn.datasets._labelled import LabelledTexts, labelled, read_utf8
+from kerasrnn.datasets._tfds import open_builder, shown
 
 SENTIMENTS = ("negative", "positive")
 
@@ -112,20 +110,7 @@ def tfds_texts(name: str, data_dir: str | Path | None = None) -> Parts:
     """
     import tensorflow_datasets as tfds
 
-    where = {"data_dir": str(data_dir)} if data_dir is not None else {}
-    known = tfds.list_builders()
-    if name.partition("/")[0].partition(":")[0] not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(f"TensorFlow Datasets has no data set {name!r}.{hint}")
-    try:
-        builder = tfds.builder(name, **where)
-    except tfds.core.DatasetNotFoundError as error:
-        raise FileNotFoundError(_how_to_get(name, data_dir)) from error
-    if data_dir is None:
-        builder.download_and_prepare()
-    elif not builder.is_prepared():
-        raise FileNotFoundError(_how_to_get(name, data_dir))
+    builder = open_builder(name, data_dir)
     features = builder.info.features
     text = [key for key, feature in features.items() if isinstance(feature, tfds.features.Text)]
     label = [
@@ -155,7 +140,7 @@ def _labelled_part(
 ) -> LabelledTexts | None:
     """One part of a TFDS data set; nothing if its labels are secret, which TFDS writes as -1."""
     rows, empty = [], 0
-    for number, row in enumerate(_shown(builder, part)):
+    for number, row in enumerate(shown(builder, part, text, label)):
         if row[label] < 0:
             return None
         words = row[text].decode("utf-8")
@@ -169,23 +154,6 @@ def _labelled_part(
             stacklevel=2,
         )
     return labelled(rows, label_names)
-
-
-def _shown(builder: Any, part: str) -> Any:
-    """The rows of a part as NumPy arrays, with a progress bar where someone is watching."""
-    import tensorflow_datasets as tfds
-
-    rows = tfds.as_numpy(builder.as_dataset(split=part))
-    size = builder.info.splits[part].num_examples
-    return tqdm(rows, desc=f"reading {builder.name} {part}", total=size, disable=None, leave=False)
-
-
-def _how_to_get(name: str, data_dir: str | Path | None) -> str:
-    return (
-        f"The folder {data_dir} lacks the data set {name!r}. Leave `data_dir` out to have it "
-        "downloaded, or prepare it there first: "
-        f"python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir='{data_dir}')\""
-    )
 
 
 def _sentiment_names(names: list[str]) -> tuple[str, ...]:

@@ -6,12 +6,15 @@ takes the gradients of its `step` from TensorFlow.
 """
 
 from kerasrnn.fast import gru, lstm, simple_rnn
+from kerasrnn.fast._compiled import padded, values
 from kerasrnn.fast._generic import GenericKernel
 from kerasrnn.fast._kernel import Back, Kernel, Weights, kernel, kernel_for
+from kerasrnn.fast._loop import CAN_COMPILE
 from kerasrnn.fast._sequence import run
 
 __all__ = [
     "Back",
+    "CAN_COMPILE",
     "GenericKernel",
     "Kernel",
     "Weights",
@@ -19,6 +22,8 @@ __all__ = [
     "kernel",
     "kernel_for",
     "lstm",
+    "padded",
     "run",
     "simple_rnn",
+    "values",
 ]

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kerasrnn.fast import _loop
+from kerasrnn.fast._compiled import padded
 from kerasrnn.fast._kernel import Kernel, Tensor
 from kerasrnn.fast._loop import Forward
 
@@ -83,7 +84,8 @@ def run(
     if any_length:
         if not compiled and mask is None:  # The step that is added to none must not count.
             mask = tf.ones(tf.shape(inputs)[:2], tf.bool)
-        inputs, mask = _padded(inputs, mask)
+        inputs, *rest = padded([inputs] if mask is None else [inputs, mask])
+        mask = rest[0] if rest else None
     # An ordinary graph reads every step that it has room for, so every one must be written.
     start, stop = _limits(mask, time) if compiled else (tf.constant(0), tf.shape(inputs)[1])
     rows = () if recurrent_mask is None else (recurrent_mask,)
@@ -269,21 +271,3 @@ def _limits(mask: Tensor | None, time: Tensor) -> tuple[Tensor, Tensor]:
     anywhere, steps = tf.cast(tf.reduce_any(mask, axis=0), tf.int32), tf.range(tf.shape(mask)[1])
     stop = tf.reduce_max(anywhere * (steps + 1))
     return tf.minimum(time - tf.reduce_max(anywhere * (time - steps)), stop), stop
-
-
-def _padded(inputs: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Lengths that are known only when they come, rounded up: XLA compiles for each length anew.
-
-    There are four lengths between a power of two and the next, so that no more than a fifth of a
-    buffer is padding. The loop stops before it.
-    """
-    time = tf.shape(inputs)[1]
-    exponent = tf.math.floor(tf.math.log(tf.cast(tf.maximum(time, 1), tf.float32) - 0.5) / _LOG_2)
-    grain = tf.cast(tf.maximum(2.0 ** (exponent - 2), 1.0), tf.int32)
-    missing = tf.maximum(-(-time // grain) * grain, 1) - time
-    # TensorFlow hands the tensor itself on, not a copy, where nothing is missing.
-    inputs = tf.pad(inputs, [[0, 0], [0, missing], [0, 0]])
-    return inputs, None if mask is None else tf.pad(mask, [[0, 0], [0, missing]])
-
-
-_LOG_2 = 0.6931472

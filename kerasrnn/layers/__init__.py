@@ -1,6 +1,7 @@
 """Recurrent layers over whole sequences: one for each registered cell, and `Recurrent` for any."""
 
 from kerasrnn import cells
+from kerasrnn.layers._crf import CRF, CRFLoss
 from kerasrnn.layers._dropout import WordDropout
 from kerasrnn.layers._pooling import SequencePooling
 from kerasrnn.layers._recurrent import CellLayer, Recurrent, layer_for
@@ -36,6 +37,8 @@ NestedLSTM = layer_for(cells.NestedLSTMCell)
 RecurrentHighway = layer_for(cells.RecurrentHighwayCell)
 
 __all__ = [
+    "CRF",
+    "CRFLoss",
     "CellLayer",
     "ClockworkRNN",
     "ConstantErrorCarousel",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, Literal
 
-from kerasrnn.applications._runs import RunConfig
+from kerasrnn.applications._training import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SentimentConfig(DataConfig, RunConfig):
+class SentimentConfig(DataConfig, TrainingConfig):
     """Train a sentiment classifier, measure it on held-out texts and save it."""
 
     task: ClassVar[str] = "sentiment"
@@ -71,14 +71,3 @@ class SentimentConfig(DataConfig, RunConfig):
     """Texts in a batch; texts of like length go together."""
     epochs: int | None = None
     """Passes over the training set. By default 6, or as many as make 300 updates."""
-    patience: int | None = None
-    """Epochs without a lower cross-entropy in validation after which to stop. By default a third of
-    `epochs`, but at least 3."""
-    learning_rate: float = 0.002
-    """The highest learning rate of Adam; it rises over the first twentieth of the training and
-    falls to nothing along a cosine."""
-    averaging: float = 0.05
-    """What is measured and saved is an average of the weights (an exponential moving one) over about
-    this part of the training; 0 for the last weights."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """What to compute in. The mixed ones use 16 bits where that is safe: worth it on a GPU."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from kerasrnn import cells
+from kerasrnn.applications._parts import (
+    check_counts,
+    check_names,
+    check_rates,
+    recurrent_layer,
+    seeds,
+)
 from kerasrnn.applications.text import at_least_one_step, word_numbers
-from kerasrnn.layers import Recurrent, SequencePooling, WordDropout
+from kerasrnn.layers import SequencePooling, WordDropout
 
 Tensor = Any
 
@@ -104,32 +108,16 @@ class SentimentClassifier(keras.Model):
         reading = (reading,) if isinstance(reading, str) else tuple(reading)
         if not reading or set(reading) - set(self.READINGS):
             raise ValueError(f"`reading` must name some of {self.READINGS}, got {reading!r}.")
-        for name, given in (("labels", labels), ("vocabulary", vocabulary)):
-            if isinstance(given, str):
-                raise ValueError(f"`{name}` must be a list of words, got the one string {given!r}.")
-        if len(set(labels)) < max(2, len(labels)):
-            raise ValueError(
-                f"`labels` must name at least two classes, all different, got {list(labels)!r}."
-            )
-        for name, value in (
-            ("num_layers", num_layers),
-            ("embedding_dim", embedding_dim),
-            ("max_length", max_length),
-        ):
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
-        for name, rate in (
-            ("word_dropout", word_dropout),
-            ("type_dropout", type_dropout),
-            ("embedding_dropout", embedding_dropout),
-            ("dropout", dropout),
-        ):
-            if not 0 <= rate < 1:
-                raise ValueError(f"`{name}` must be at least 0 and less than 1, got {rate!r}.")
-        if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
-            raise ValueError(f"`seed` must be a whole number, at least 0, or None; got {seed!r}.")
-        if not len(vocabulary):
-            raise ValueError("`vocabulary` must hold at least one word, got none.")
+        check_names(2, labels=labels)
+        check_names(1, vocabulary=vocabulary)
+        check_counts(num_layers=num_layers, embedding_dim=embedding_dim, max_length=max_length)
+        check_rates(
+            word_dropout=word_dropout,
+            type_dropout=type_dropout,
+            embedding_dropout=embedding_dropout,
+            dropout=dropout,
+        )
+        draws = seeds(seed, num_layers * 3 + 5)
         self._arguments = {
             "vocabulary": list(vocabulary),
             "labels": list(labels),
@@ -150,31 +138,36 @@ class SentimentClassifier(keras.Model):
         self.labels = tuple(labels)
         self.max_length = max_length
         self.reading = reading
-        # Each layer draws from a stream of its own; none is the same as another.
-        # Without a seed of its own the model follows `keras.utils.set_random_seed`, as Keras's do.
-        root = np.random.SeedSequence(random.getrandbits(32) if seed is None else seed)
-        seeds = iter(root.generate_state(num_layers * 3 + 5).tolist())
         words = len(vocabulary) + 2  # padding and the unknown word
         self.word_numbers = word_numbers(vocabulary)
         dtype = self.dtype_policy
-        self.word_dropout = WordDropout(word_dropout, type_dropout, words, seed=next(seeds))
+        self.word_dropout = WordDropout(word_dropout, type_dropout, words, seed=next(draws))
         self.embedding = keras.layers.Embedding(
             words,
             embedding_dim,
-            embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=next(seeds)),
+            embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=next(draws)),
             dtype=dtype,
         )
         self.embedding_dropout = keras.layers.SpatialDropout1D(
-            embedding_dropout, seed=next(seeds), dtype=dtype
+            embedding_dropout, seed=next(draws), dtype=dtype
         )
         self.recurrent = [
-            self._recurrent_layer(cell, units, bidirectional, recurrent_dropout, seed=next(seeds))
+            recurrent_layer(
+                cell,
+                units,
+                bidirectional=bidirectional,
+                recurrent_dropout=recurrent_dropout,
+                seed=next(draws),
+                dtype=dtype,
+                return_state=True,
+                zero_output_for_mask=True,
+            )
             for _ in range(num_layers)
         ]
         self.between = [
-            keras.layers.Dropout(dropout, seed=next(seeds), dtype=dtype) for _ in range(num_layers)
+            keras.layers.Dropout(dropout, seed=next(draws), dtype=dtype) for _ in range(num_layers)
         ]
-        pooling_seed = next(seeds)
+        pooling_seed = next(draws)
         self.pooling = [
             SequencePooling(mode, seed=pooling_seed, dtype=dtype)
             for mode in reading
@@ -185,49 +178,12 @@ class SentimentClassifier(keras.Model):
             len(labels),
             activation="softmax",
             dtype="float32",
-            kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
+            kernel_initializer=keras.initializers.GlorotUniform(seed=next(draws)),
             name="verdict",
         )
         # Built at once, since all sizes are known. Keras remembers the dtype of the first call for
         # its exports, and it has no word for strings: so the first call is one with numbers.
         self(tf.zeros((1, 1), tf.int64))
-
-    def _recurrent_layer(
-        self, cell: str, units: int, bidirectional: bool, recurrent_dropout: float, seed: int
-    ) -> Any:
-        parameters = cells.info(cell).cell_class.parameters()
-
-        def direction(number: int) -> Recurrent:
-            # A seed for each, or both directions would start as the same network.
-            own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-            options: dict[str, Any] = {}
-            if parameters["recurrent_initializer"].default == "orthogonal":
-                options["recurrent_initializer"] = keras.initializers.Orthogonal(seed=own)
-            if "project_input" in parameters:  # The words' vectors are of another size.
-                options["project_input"] = True
-            one = cells.get(
-                cell,
-                units,
-                recurrent_dropout=recurrent_dropout,
-                seed=own,
-                kernel_initializer=keras.initializers.GlorotUniform(seed=own),
-                dtype=self.dtype_policy,
-                **options,
-            )
-            return Recurrent(
-                one,
-                return_sequences=True,
-                return_state=True,
-                zero_output_for_mask=True,
-                go_backwards=bool(number),
-                dtype=self.dtype_policy,
-            )
-
-        if not bidirectional:
-            return direction(0)
-        return keras.layers.Bidirectional(
-            direction(0), backward_layer=direction(1), dtype=self.dtype_policy
-        )
 
     def build(self, input_shape: Any = None) -> None:
         """Make the weights, once. What the input is does not change them."""

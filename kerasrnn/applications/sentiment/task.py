@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +14,8 @@ import keras
 import numpy as np
 
 from kerasrnn.applications import plain_tensorflow
-from kerasrnn.applications._runs import Recorder, RunFolder, written_whole
+from kerasrnn.applications._runs import RunFolder, written_whole
+from kerasrnn.applications._training import check_settings, fit, optimizer, settled
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sentiment.data import Encoded, load_corpus, read_parts
 from kerasrnn.applications.sentiment.model import SentimentClassifier, Verdict
@@ -54,41 +54,22 @@ def train(config: SentimentConfig) -> dict[str, Any]:
     vocabulary = learn_vocabulary(corpus.train.texts, config.vocabulary_size)
     model = build(config, vocabulary, corpus.train.label_names)
     rows = Encoded(corpus.train, model)
-    updates = len(rows.batches(config.batch_size))
-    epochs = config.epochs or max(6, math.ceil(300 / updates))
-    compile_model(model, config, updates, epochs)
+    updates = rows.count(config.batch_size)
+    plan = settled(config, updates, epochs=6)
+    compile_model(model, plan, updates)
     folder.start(config, data=corpus.digest())
     validation = Encoded(corpus.validation, model).batches(config.batch_size)
     print(
         f"{config.cell}: {model.count_params():,} parameters, {len(vocabulary):,} words; "
         f"{len(corpus.train):,} texts to train on, {len(corpus.validation):,} to validate, "
-        f"{len(corpus.test):,} to test; {epochs} epochs of {updates} updates",
+        f"{len(corpus.test):,} to test; {plan.epochs} epochs of {updates} updates",
         flush=True,
     )
-    patience = config.patience or max(3, math.ceil(epochs / 3))
-    recorder = Recorder(folder, MONITOR, patience)
-    first = len(folder.history)
-    if first:
-        print(
-            f"going on after epoch {first} of the run in {folder.path}, with its settings: "
-            f"{_unusual(config)}",
-            flush=True,
-        )
-        folder.load_state(model, first)
-    if first < epochs and not recorder.is_over():
-        batches = rows.training_batches(config.batch_size, config.seed, first, epochs)
-        model.fit(
-            batches,
-            validation_data=validation,
-            initial_epoch=first,
-            epochs=epochs,
-            steps_per_epoch=updates,
-            shuffle=False,  # they are shuffled
-            callbacks=[*callbacks(folder, config), recorder],
-        )
-    best = folder.best_epoch(MONITOR)
-    folder.load_state(model, best)
-    model.optimizer.finalize_variable_values(model.trainable_variables)
+
+    def batches(first: int, last: int) -> Any:
+        return rows.training_batches(config.batch_size, config.seed, first, last)
+
+    best = fit(model, plan, folder, batches, validation, updates, MONITOR)
     test = Encoded(corpus.test, model).batches(config.batch_size)
     scores = model.evaluate(test, return_dict=True)
     save(model, folder.path)
@@ -102,31 +83,12 @@ def train(config: SentimentConfig) -> dict[str, Any]:
         "best_epoch": best,
         "texts": {name: len(part) for name, part in corpus._asdict().items()},
     }
-    return folder.write_metrics(
-        measured, dataclasses.replace(config, epochs=epochs, patience=patience)
-    )
-
-
-def _unusual(config: SentimentConfig) -> str:
-    """The settings that are not the defaults."""
-    chosen = {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if getattr(config, field.name) != field.default and field.name not in ("out", "resume")
-    }
-    return ", ".join(f"{name} {value}" for name, value in chosen.items()) or "the defaults"
+    return folder.write_metrics(measured, plan)
 
 
 def _check(config: SentimentConfig) -> None:
     """Refuse the numbers that nothing further on refuses by name."""
-    for name in ("vocabulary_size", "batch_size", "epochs", "patience"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value!r}.")
-    for name in ("learning_rate", "averaging"):
-        value = getattr(config, name)
-        if not 0 <= value < math.inf:
-            raise ValueError(f"`{name}` must not be negative, got {value!r}.")
+    check_settings(config, "vocabulary_size")
     if not 0 <= config.label_smoothing < 1:
         raise ValueError(
             f"`label_smoothing` must be at least 0 and less than 1, got {config.label_smoothing!r}."
@@ -157,35 +119,13 @@ def build(
     )
 
 
-def compile_model(model: Any, config: SentimentConfig, updates: int, epochs: int) -> None:
-    """Give the model its optimizer, loss and metric."""
-    total = updates * epochs
-    warmup, window = total // 20, max(1.0, config.averaging * total)
-    optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(
-            0.0,
-            total - warmup,
-            warmup_target=config.learning_rate,
-            warmup_steps=warmup,
-        ),
-        global_clipnorm=1.0,
-        use_ema=config.averaging > 0,
-        ema_momentum=1 - 1 / window,
-    )
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
+def compile_model(model: Any, plan: SentimentConfig, updates: int) -> None:
+    """Give the model its optimizer, loss and metric. `plan.epochs` is known."""
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=plan.label_smoothing)
     # The loss proper, without the smoothing, is a metric beside it.
     plain = keras.metrics.CategoricalCrossentropy(name="cross_entropy")
-    model.compile(optimizer, loss, metrics=["accuracy", plain])
-
-
-def callbacks(folder: RunFolder, config: SentimentConfig) -> list[Any]:
-    """What is done during training, besides the recording."""
-    chosen: list[Any] = []
-    if config.averaging:
-        chosen.append(keras.callbacks.SwapEMAWeights())  # validates with the averaged weights
-    if config.tensorboard:
-        chosen.append(keras.callbacks.TensorBoard(str(folder.path / "tensorboard")))
-    return chosen
+    adam = optimizer(plan, updates * (plan.epochs or 1))
+    model.compile(adam, loss, metrics=["accuracy", plain])
 
 
 def save(model: SentimentClassifier, path: Path) -> None:

@@ -1,0 +1,99 @@
+"""Batches of sequences of like length, in orders that the seed and the epoch alone determine."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Tensor = Any
+
+
+class LengthBatches(abc.ABC):
+    """Cuts sequences into batches in which like lengths are together.
+
+    A data set of the batches knows its length. The time of a batch is one of few values, as the
+    layers are compiled for each: there are at most eight shapes, in all epochs together.
+
+    A subclass says in `read` what a batch is.
+
+    Args:
+        lengths: The lengths of the sequences.
+    """
+
+    def __init__(self, lengths: np.ndarray) -> None:
+        self.lengths = lengths
+        # One shape is left for the batch that is not full.
+        sevenths = np.quantile(lengths, np.arange(1, 8) / 7, method="higher")
+        self.times = np.unique(np.maximum(sevenths, 1)).astype(np.int64)
+
+    @abc.abstractmethod
+    def read(self, numbers: Tensor, time: Tensor) -> Any:
+        """A batch: the sequences with these numbers, int `(batch,)`, padded to the length `time`."""
+
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """All sequences once, from the shortest to the longest."""
+        order = tf.constant(np.argsort(self.lengths, kind="stable"))
+        return self._batches(order, 0, batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def training_batches(
+        self, batch_size: int, seed: int, first: int, last: int
+    ) -> tf.data.Dataset:
+        """The batches of the epochs from `first` up to `last`, each in an order of its own.
+
+        The order is a function of the seed and the epoch's number, so that a run that goes on in a
+        new process sees the same batches as one that was never stopped.
+        """
+        whole = len(self.lengths) // batch_size
+
+        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+            # Sorted by a length that is off by up to a fifth, so that no sequence has the same company.
+            off, batch_seed, rest = tf.unstack(
+                tf.random.experimental.stateless_split([seed, epoch], num=3)
+            )
+            factor = tf.random.stateless_uniform([len(self.lengths)], off, 0.8, 1.2)
+            order = tf.argsort(tf.cast(self.lengths + 1, tf.float32) * factor)
+            where = tf.random.stateless_uniform([], rest, 0, whole + 1, tf.int32)
+            return self._batches(order, where, batch_size, batch_seed)
+
+        epochs = tf.data.Dataset.range(first, last).flat_map(epoch_batches)
+        steps = self.count(batch_size) * (last - first)
+        known = epochs.apply(tf.data.experimental.assert_cardinality(steps))
+        return known.prefetch(tf.data.AUTOTUNE)
+
+    def count(self, batch_size: int) -> int:
+        """The number of batches in an epoch."""
+        return -(-len(self.lengths) // batch_size)
+
+    def _batches(
+        self, order: tf.Tensor, where: Any, batch_size: int, seed: Any = None
+    ) -> tf.data.Dataset:
+        """Cut an order into batches and, with a seed, shuffle these.
+
+        Args:
+            order: The numbers of the sequences.
+            where: How many full batches come before the rest that fills none.
+            batch_size: Sequences in a batch.
+            seed: For the shuffling.
+        """
+        whole, rest = divmod(len(self.lengths), batch_size)
+        start = where * batch_size
+        full = tf.concat([order[:start], order[start + rest :]], axis=0)
+        full = tf.reshape(full, [whole, batch_size])
+        if seed is not None:
+            full = tf.random.experimental.stateless_shuffle(full, seed)
+        batches = tf.data.Dataset.from_tensor_slices(full)
+        batches = batches.map(self._read, num_parallel_calls=tf.data.AUTOTUNE)
+        if rest:
+            # Of one shape in every epoch, wherever it is cut out.
+            last = tf.data.Dataset.from_tensors(order[start : start + rest])
+            batches = batches.concatenate(last.map(lambda n: self.read(n, self.times[-1])))
+        return batches
+
+    def _read(self, numbers: tf.Tensor) -> Any:
+        longest = tf.reduce_max(tf.gather(tf.constant(self.lengths, tf.int64), numbers))
+        return self.read(
+            numbers, tf.gather(self.times, tf.searchsorted(self.times, longest[None])[0])
+        )

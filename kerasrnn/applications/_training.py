@@ -1,0 +1,149 @@
+"""What every training by epochs shares: its settings, its optimizer, and the fitting itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import keras
+
+from kerasrnn.applications._runs import Recorder, RunConfig, RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(RunConfig):
+    """The settings of a training with Adam, by epochs over batches of like length."""
+
+    batch_size: int = 32
+    """Sequences in a batch; those of like length go together."""
+    epochs: int | None = None
+    """Passes over the training set. By default as many as the task finds enough."""
+    patience: int | None = None
+    """Epochs without a better validation after which to stop. By default a third of `epochs`, but at
+    least 3."""
+    learning_rate: float = 0.002
+    """The highest learning rate of Adam; it rises over the first twentieth of the training and
+    falls to nothing along a cosine."""
+    averaging: float = 0.05
+    """What is measured and saved is an average of the weights (an exponential moving one) over about
+    this part of the training; 0 for the last weights."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """What to compute in. The mixed ones use 16 bits where that is safe: worth it on a GPU."""
+
+
+def check_settings(config: TrainingConfig, *counts: str) -> None:
+    """Refuse the numbers that nothing further on refuses by name.
+
+    Args:
+        config: The settings.
+        *counts: The names of further settings that must be at least 1.
+    """
+    for name in (*counts, "batch_size", "epochs", "patience"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value!r}.")
+    for name in ("learning_rate", "averaging"):
+        value = getattr(config, name)
+        if not 0 <= value < math.inf:
+            raise ValueError(f"`{name}` must not be negative, got {value!r}.")
+
+
+def settled(config: Any, updates: int, epochs: int) -> Any:
+    """The settings with `epochs` and `patience` decided.
+
+    Args:
+        config: The settings, a `TrainingConfig`.
+        updates: The number of batches in an epoch.
+        epochs: The least number of epochs where none is given; they also make 300 updates.
+    """
+    epochs = config.epochs or max(epochs, math.ceil(300 / updates))
+    patience = config.patience or max(3, math.ceil(epochs / 3))
+    return dataclasses.replace(config, epochs=epochs, patience=patience)
+
+
+def optimizer(config: TrainingConfig, updates: int) -> Any:
+    """Adam as the settings describe it, for so many updates in all."""
+    warmup, window = updates // 20, max(1.0, config.averaging * updates)
+    return keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(
+            0.0,
+            updates - warmup,
+            warmup_target=config.learning_rate,
+            warmup_steps=warmup,
+        ),
+        global_clipnorm=1.0,
+        use_ema=config.averaging > 0,
+        ema_momentum=1 - 1 / window,
+    )
+
+
+def fit(
+    model: Any,
+    config: Any,
+    folder: RunFolder,
+    batches: Callable[[int, int], Any],
+    validation: Any,
+    updates: int,
+    monitor: str,
+    best: Literal["lowest", "highest"] = "lowest",
+) -> int:
+    """Train, or go on with training, and leave the model with the averaged weights of the best epoch.
+
+    Args:
+        model: A compiled model.
+        config: The `settled` settings.
+        folder: The run's folder, started.
+        batches: From the first epoch and the one after the last to the batches of all of them.
+        validation: The batches to choose the epoch by.
+        updates: The number of batches in an epoch.
+        monitor: The figure to choose the epoch by.
+        best: Which of its values is the best.
+
+    Returns:
+        The best epoch, counted from 1.
+    """
+    recorder = Recorder(folder, monitor, config.patience, best)
+    first = len(folder.history)
+    if first:
+        print(
+            f"going on after epoch {first} of the run in {folder.path}, with its settings: "
+            f"{_unusual(config)}",
+            flush=True,
+        )
+        folder.load_state(model, first)
+    if first < config.epochs and not recorder.is_over():
+        model.fit(
+            batches(first, config.epochs),
+            validation_data=validation,
+            initial_epoch=first,
+            epochs=config.epochs,
+            steps_per_epoch=updates,
+            shuffle=False,  # they are shuffled
+            callbacks=[*_callbacks(folder, config), recorder],
+        )
+    epoch = folder.best_epoch(monitor, best)
+    folder.load_state(model, epoch)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    return epoch
+
+
+def _callbacks(folder: RunFolder, config: TrainingConfig) -> list[Any]:
+    """What is done during training, besides the recording."""
+    chosen: list[Any] = []
+    if config.averaging:
+        chosen.append(keras.callbacks.SwapEMAWeights())  # validates with the averaged weights
+    if config.tensorboard:
+        chosen.append(keras.callbacks.TensorBoard(str(folder.path / "tensorboard")))
+    return chosen
+
+
+def _unusual(config: RunConfig) -> str:
+    """The settings that are not the defaults."""
+    chosen = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) != field.default and field.name not in ("out", "resume")
+    }
+    return ", ".join(f"{name} {value}" for name, value in chosen.items()) or "the defaults"
