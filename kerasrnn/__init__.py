@@ -1,7 +1,7 @@
 """KerasRNN: the recurrent networks that Keras 3 does not have.
 
-`kerasrnn.cells` and `kerasrnn.layers` come with the import; `kerasrnn.datasets` and
-`kerasrnn.applications` are loaded when they are first used.
+`kerasrnn.cells`, `kerasrnn.layers` and `kerasrnn.tagging` come with the import. The rest is loaded when
+it is first used; `trace` and `plot` are in `kerasrnn.analysis`.
 """
 
 from __future__ import annotations
@@ -11,26 +11,47 @@ from typing import Any
 
 import keras
 
-from kerasrnn import cells, layers
+from kerasrnn import cells, layers, tagging
 from kerasrnn._version import __version__
 
-__all__ = ["__version__", "applications", "cells", "datasets", "layers"]
+__all__ = [
+    "__version__",
+    "analysis",
+    "applications",
+    "cells",
+    "datasets",
+    "layers",
+    "metrics",
+    "plot",
+    "tagging",
+    "trace",
+]
 
-_LAZY = ("applications", "datasets")
+# The module of each name, and the attribute if it is not the module itself.
+_LAZY = {
+    "analysis": ("kerasrnn.analysis",),
+    "applications": ("kerasrnn.applications",),
+    "datasets": ("kerasrnn.datasets",),
+    "metrics": ("kerasrnn.metrics",),
+    "plot": ("kerasrnn.analysis.plot",),
+    "trace": ("kerasrnn.analysis", "trace"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return importlib.import_module(f"kerasrnn.{name}")
-    raise AttributeError(f"module 'kerasrnn' has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'kerasrnn' has no attribute {name!r}")
+    module, *attribute = _LAZY[name]
+    found = importlib.import_module(module)
+    return getattr(found, *attribute) if attribute else found
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
 
 
-def _register_on_demand(*class_names: str) -> None:
-    """Let `keras.models.load_model` find the models of `applications`, and load them only then.
+def _register_on_demand(module: str, *class_names: str) -> None:
+    """Let `keras.models.load_model` find classes of a module that is loaded only then.
 
     Keras asks its register for a class by name and calls the `from_config` of what it finds. The
     module that defines the class registers it again, under the same name, as itself.
@@ -41,11 +62,13 @@ def _register_on_demand(*class_names: str) -> None:
             self.class_name = class_name
 
         def from_config(self, config: dict[str, Any]) -> Any:
-            applications = importlib.import_module("kerasrnn.applications")
-            return getattr(applications, self.class_name).from_config(config)
+            return getattr(importlib.import_module(module), self.class_name).from_config(config)
 
     for class_name in class_names:
         keras.saving.get_custom_objects()[f"kerasrnn>{class_name}"] = OnDemand(class_name)
 
 
-_register_on_demand("SentimentClassifier")
+_register_on_demand("kerasrnn.applications", "SentimentClassifier", "SequenceLabeler")
+_register_on_demand(
+    "kerasrnn.metrics", "TokenAccuracy", "EntityF1", "EntityPrecision", "EntityRecall"
+)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json as json_module
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from kerasrnn import cells, datasets
+from kerasrnn.applications import SentimentClassifier, SequenceLabeler
+from kerasrnn.applications._runs import export, load_model, said_by_a_fresh_process
+from kerasrnn.applications._training import TrainingConfig
 from kerasrnn.applications.sentiment import task as sentiment
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
+from kerasrnn.applications.sequence_labeling import task as sequence_labeling
+from kerasrnn.applications.sequence_labeling.config import (
+    SequenceLabelingConfig,
+    TagDataConfig,
+)
 
 app = tyro.extras.SubcommandApp()
 train = tyro.extras.SubcommandApp()
@@ -21,48 +32,99 @@ app.command(train, name="train", help="Train a model, measure it on held-out dat
 Run = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
 
+# What each kind of model can do.
+TASKS: dict[type, Any] = {SentimentClassifier: sentiment, SequenceLabeler: sequence_labeling}
+
+
 @train.command(name="sentiment", help=SentimentConfig.__doc__)
 def train_sentiment(config: SentimentConfig) -> None:
     """Train, then let the SavedModel speak for itself."""
-    metrics = sentiment.train(config)
+    _train(sentiment, config, "not bad at all")
+
+
+@train.command(name="sequence-labeling", help=SequenceLabelingConfig.__doc__)
+def train_sequence_labeling(config: SequenceLabelingConfig) -> None:
+    """Train, then let the SavedModel speak for itself."""
+    _train(sequence_labeling, config, "Dr. Berg works at the University of Leeds.")
+
+
+def _train(task: Any, config: TrainingConfig, example: str) -> None:
+    metrics = task.train(config)
     folder = Path(config.out)
     print(
-        f"\ntest accuracy {metrics['test_accuracy']:.4f} on {metrics['texts']['test']:,} held-out texts "
-        f"after {metrics['train_seconds']:.0f} s of training\n"
+        f"\n{task.summary(metrics)} after {metrics['train_seconds']:.0f} s of training\n"
         f"written to {folder}: model.keras, saved_model/, metrics.json, history.csv, learning_curve.png\n"
         "\nwhat the SavedModel says in a fresh process, with TensorFlow alone:"
     )
-    print(sentiment.verdicts_of_a_fresh_process(folder / "saved_model"), end="")
-    print(f'\nask it yourself: kerasrnn predict {folder} "not bad at all"')
+    print(said_by_a_fresh_process(folder / "saved_model", task.EXAMPLES), end="")
+    print(f'\nask it yourself: kerasrnn predict {folder} "{example}"')
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredData:
+    """What to measure on; what is not given is as it was in training."""
+
+    dataset: tuple[str, ...] = ()
+    """What to measure on, as in training: its test part, or all of it if it has none. By default what
+    the run itself held out."""
+    data_dir: str | None = None
+    """A TFDS folder that holds the data set already. Without it TFDS downloads what is missing."""
+    text_column: str | None = None
+    """Sentiment: the column of the texts in a .csv or .tsv file, by its name."""
+    label_column: str | None = None
+    """The column of the labels in a file: for sentiment its name, for sequence labeling its number."""
+    token_column: int | None = None
+    """Sequence labeling: the column of the tokens in a file, from 0, or from the end with -1."""
+    label: str | None = None
+    """Sequence labeling: which labels of a data set that has several, such as `upos`."""
+    on_fault: Literal["refuse", "repair"] | None = None
+    """Sequence labeling: what is done with labels that break their scheme."""
+
+    def of(self, kind: type) -> Any:
+        """The same as a task's own class has it.
+
+        Raises:
+            ValueError: If something is given that is not for that task.
+        """
+        given = {name: value for name, value in vars(self).items() if value not in (None, ())}
+        fields = {field.name: field for field in dataclasses.fields(kind)}
+        for name in given.keys() - fields.keys():
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} says nothing to this kind of model: leave it out.")
+        if kind is DataConfig and "dataset" in given:
+            if len(self.dataset) > 1:
+                raise ValueError(f"`dataset` must be one data set, got {' '.join(self.dataset)}.")
+            given["dataset"] = self.dataset[0]
+        if kind is TagDataConfig and "label_column" in given:
+            if not re.fullmatch(r"-?\d+", given["label_column"]):
+                raise ValueError(
+                    f"`label_column` must be a number, from 0, got {self.label_column!r}."
+                )
+            given["label_column"] = int(given["label_column"])
+        return kind(**given)
 
 
 @app.command
 def evaluate(
     run: Run,
     *,
-    data: DataConfig = DataConfig(),  # noqa: B008
+    data: MeasuredData = MeasuredData(),
     json: bool = False,
 ) -> None:
-    """Measure a trained model on held-out texts.
+    """Measure a trained model on what it has not seen.
 
     Args:
         run: The folder of a training run, or a .keras file.
         data: What to measure on.
         json: Print one JSON object.
     """
-    scores = sentiment.evaluate(run, data, show_progress=not json)
+    task = _task_of(load_model(run))
+    kind = DataConfig if task is sentiment else TagDataConfig
+    scores = task.evaluate(run, data.of(kind), show_progress=not json)
     if json:
         _print_json(scores)
-        return
-    print(
-        f"\naccuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}, {scores['texts']:,} texts "
-        f"({'the test part' if scores['part'] == 'test' else 'all'} of {scores['dataset']})"
-    )
-    labels = list(scores["confusion"])
-    width = max(map(len, [*labels, "true \\ verdict"])) + 2
-    print("".join(name.rjust(width) for name in ("true \\ verdict", *labels)))
-    for label, row in scores["confusion"].items():
-        print(label.rjust(width) + "".join(f"{row[other]:>{width},}" for other in labels))
+    else:
+        print(f"\n{task.report(scores)}")
 
 
 @app.command
@@ -71,37 +133,52 @@ def predict(
     texts: tyro.conf.Positional[tuple[str, ...]] = (),
     *,
     file: str | None = None,
+    conll: bool = False,
+    token_column: int = 0,
     json: bool = False,
 ) -> None:
-    """Give the verdict of a trained model on texts: arguments, a file, or standard input.
+    """Give what a trained model says of texts: arguments, a file, or standard input.
 
     Args:
         run: The folder of a training run, or a .keras file.
         texts: The texts. Without any, the lines of `file` or of standard input.
         file: A UTF-8 file with a text on each line.
-        json: Print a JSON line for each text.
+        conll: Sequence labeling: read a token on each line, with a blank line after each sentence, and
+            print the lines with the label as one more column.
+        token_column: The column of the tokens with `conll`, from 0; 1 for CoNLL-U.
+        json: Print a JSON line for each text, or each of its sentences.
     """
     if texts and file:
         raise ValueError("Give either texts or `--file`, not both.")
+    if conll and (texts or json):
+        raise ValueError("`--conll` reads a file or standard input, and prints no JSON.")
     for text in texts:
         try:
             text.encode()
         except UnicodeEncodeError:
             raise ValueError(f"An argument is not UTF-8: {text!r}.") from None
-    model = sentiment.load(run)
+    model: Any = load_model(run)
+    task = _task_of(model)
     sources: Iterable[Iterable[str]] = _lines_of_stdin()
     if texts or file:
         sources = [datasets.lines_utf8(Path(file)) if file else texts]
+    if conll:
+        if task is not sequence_labeling:
+            raise ValueError("`--conll` is for models that label tokens.")
+        lines = itertools.chain.from_iterable(sources)
+        for line in sequence_labeling.label_rows(model, lines, token_column):
+            print(line, flush=True)
+        return
     for source in sources:
-        for text, verdict in sentiment.predict(model, source):
+        for line, data in task.answers(model, source):
             if json:
-                _print_json({"text": text, **verdict._asdict()})
+                _print_json(data)
             else:
-                print(f"{verdict.label:>10} {verdict.confidence:6.1%}  {text}", flush=True)
+                print(line, flush=True)
 
 
-@app.command
-def export(run: Run, *, out: str, overwrite: bool = False) -> None:
+@app.command(name="export")
+def export_model(run: Run, *, out: str, overwrite: bool = False) -> None:
     """Write the SavedModel of a trained model, which takes raw strings.
 
     Args:
@@ -109,8 +186,15 @@ def export(run: Run, *, out: str, overwrite: bool = False) -> None:
         out: The folder to write.
         overwrite: Replace what is there.
     """
-    sentiment.export(run, out, overwrite)
+    export(run, out, overwrite)
     print(f"written to {out}")
+
+
+def _task_of(model: Any) -> Any:
+    if type(model) not in TASKS:
+        known = ", ".join(kind.__name__ for kind in TASKS)
+        raise ValueError(f"The model is a {type(model).__name__}, none of {known}.")
+    return TASKS[type(model)]
 
 
 @app.command(name="cells")

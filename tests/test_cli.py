@@ -14,7 +14,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn import cells, cli
-from kerasrnn.applications._runs import RunConfig
+from kerasrnn.applications._runs import RunConfig, said_by_a_fresh_process
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
 from tests.applications._helpers import command, environment, write_texts
@@ -306,7 +306,7 @@ def test_export(run, trained, tmp_path):
     assert (status, output) == (0, f"written to {out}\n")
     status, _, errors = run("export", trained.folder, "--out", out)
     assert status == 2 and f"`out` is there already: {out}" in errors and "--overwrite" in errors
-    said = task.verdicts_of_a_fresh_process(out, ["a great film", "dull"])
+    said = said_by_a_fresh_process(out, ["a great film", "dull"])
     expected = task.load(trained.folder).classify(["a great film", "dull"])
     assert [line.split()[0] for line in said.splitlines()] == [v.label for v in expected]
     assert [line.split("%  ")[1] for line in said.splitlines()] == ["a great film", "dull"]

@@ -5,12 +5,9 @@ python applications/imdb_sentiment/run.py --seeds 0 1 2 --out runs/imdb
 
 from __future__ import annotations
 
-import dataclasses
-import statistics
-from pathlib import Path
-
 import tyro
 
+from kerasrnn.applications.recipes import over_seeds
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
 
@@ -25,19 +22,15 @@ def main(
         config: The settings of every run; each writes into a folder of its own below `out`.
         seeds: The seeds.
     """
-    runs = []
-    for seed in seeds:
-        out = Path(config.out) / f"seed-{seed}"
-        runs.append(task.train(dataclasses.replace(config, seed=seed, out=str(out))))
-    print("\nseed  test accuracy  test loss  epochs (best)  train seconds")
-    for seed, run in zip(seeds, runs, strict=True):
-        print(
-            f"{seed:4}  {run['test_accuracy']:13.4f}  {run['test_loss']:9.4f}  "
-            f"{run['epochs']:6} ({run['best_epoch']})  {run['train_seconds']:13.0f}"
-        )
-    scores = [run["test_accuracy"] for run in runs]
-    spread = f" (standard deviation {statistics.stdev(scores):.4f})" if len(scores) > 1 else ""
-    print(f"mean  {statistics.mean(scores):13.4f}{spread}")
+    over_seeds(
+        task.train,
+        config,
+        seeds,
+        {
+            "test accuracy": lambda run: run["test_accuracy"],
+            "test loss": lambda run: run["test_loss"],
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -10,5 +10,6 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from kerasrnn.applications.sentiment import SentimentClassifier
+from kerasrnn.applications.sequence_labeling import SequenceLabeler
 
-__all__ = ["SentimentClassifier"]
+__all__ = ["SentimentClassifier", "SequenceLabeler"]

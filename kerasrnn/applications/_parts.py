@@ -19,20 +19,22 @@ def recurrent_layer(
     units: int,
     *,
     bidirectional: bool,
-    recurrent_dropout: float,
     seed: int,
     dtype: Any,
+    recurrent_dropout: float = 0.0,
+    return_sequences: bool = True,
     **options: Any,
 ) -> Any:
-    """A layer that gives the outputs at all steps, of any registered cell, in one direction or both.
+    """A layer of any registered cell, in one direction or both.
 
     Args:
         cell: The registered name of the cell.
         units: The units in each direction.
         bidirectional: Whether to read backwards too.
-        recurrent_dropout: The cell's.
         seed: Of the weights and dropouts.
         dtype: The dtype policy.
+        recurrent_dropout: The cell's.
+        return_sequences: Whether to give the outputs at all steps.
         **options: Further arguments of `Recurrent`.
     """
     parameters = cells.info(cell).cell_class.parameters()
@@ -55,7 +57,11 @@ def recurrent_layer(
             **extra,
         )
         return Recurrent(
-            one, return_sequences=True, go_backwards=bool(number), dtype=dtype, **options
+            one,
+            return_sequences=return_sequences,
+            go_backwards=bool(number),
+            dtype=dtype,
+            **options,
         )
 
     if not bidirectional:

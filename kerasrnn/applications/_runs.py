@@ -8,10 +8,12 @@ import dataclasses
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -20,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrnn._version import __version__
+from kerasrnn.applications import plain_tensorflow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,7 @@ class RunConfig:
 
 
 Config = TypeVar("Config", bound=RunConfig)
+Model = TypeVar("Model")
 
 # How a run is started, rather than what it computes.
 _HOW = ("out", "resume", "overwrite", "tensorboard")
@@ -297,7 +301,9 @@ class RunFolder:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
-        names = [name for name in ("loss", "accuracy") if name in self.history[0]]
+        # What was measured in training and in validation, the loss first.
+        names = [name for name in self.history[0] if f"val_{name}" in self.history[0]]
+        names = sorted(names, key=lambda name: (name != "loss", name))[:3]
         epochs = [row["epoch"] for row in self.history]
         figure = Figure(figsize=(4.5 * len(names), 3.4), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
@@ -313,6 +319,71 @@ class RunFolder:
             axes.legend()
         with written_whole(self.path / "learning_curve.png") as beside:
             figure.savefig(beside, dpi=150, format="png")
+
+
+def save_model(model: Any, path: Path) -> None:
+    """Write `model.keras` and `saved_model/` into a folder."""
+    with written_whole(path / "model.keras") as beside:
+        model.save(beside)
+    with written_whole(path / "saved_model") as beside:
+        model.export(str(beside))
+
+
+def load_model(run: str | Path, kind: type[Model] = keras.Model) -> Model:
+    """Load the model of a run's folder, or a `.keras` file. Nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is not of the kind.
+    """
+    path = Path(run)
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no trained model at {path}: no file {file}.")
+    model = keras.models.load_model(file)
+    if not isinstance(model, kind):
+        raise ValueError(f"{file} holds a {type(model).__name__}, not a {kind.__name__}.")
+    return model
+
+
+def said_by_a_fresh_process(path: Path, texts: Sequence[str]) -> str:
+    """What the SavedModel says in a new process that has TensorFlow and never sees this package."""
+    script = Path(plain_tensorflow.__file__)
+    # -P: what lies beside the script, this package, is out of its sight.
+    command = [sys.executable, "-P", str(script), str(path), *texts]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode:
+        raise OSError(f"The SavedModel in {path} did not run:\n{done.stderr}")
+    return done.stdout
+
+
+def config_of(run: str | Path, kind: type[Config], data_dir: str | None = None) -> Config:
+    """The settings of a run, whose data set may have moved to another TFDS folder since."""
+    path = Path(run)
+    if not path.is_dir():
+        raise ValueError(f"`dataset` is needed: {path} does not say what it was trained on.")
+    saved = RunFolder(path).saved_config()
+    known = {field.name for field in dataclasses.fields(kind)}
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in saved.items()
+        if name in known
+    }
+    return kind(**settings | ({"data_dir": data_dir} if data_dir else {}))
+
+
+def export(run: str | Path, out: str | Path, overwrite: bool = False) -> None:
+    """Write the SavedModel of a trained model to a folder."""
+    out = Path(out)
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"`out` is there already: {out}. Replace it by --overwrite.")
+    if out.exists() and not (out / "saved_model.pb").is_file():
+        raise FileExistsError(
+            f"`out` is there already and is no SavedModel: {out}. --overwrite does not delete that."
+        )
+    model: Any = load_model(run)
+    with written_whole(out) as beside:
+        model.export(str(beside))
 
 
 def _versions() -> dict[str, str]:

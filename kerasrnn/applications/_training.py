@@ -16,6 +16,11 @@ from kerasrnn.applications._runs import Recorder, RunConfig, RunFolder
 class TrainingConfig(RunConfig):
     """The settings of a training with Adam, by epochs over batches of like length."""
 
+    test_fraction: float = 0.2
+    """The part of a data set without a test set of its own that is held out to measure."""
+    validation_fraction: float | None = None
+    """The part of the training set that is held out to choose the epoch, where no validation set comes
+    with it. By default a tenth, and no more than 1000."""
     batch_size: int = 32
     """Sequences in a batch; those of like length go together."""
     epochs: int | None = None

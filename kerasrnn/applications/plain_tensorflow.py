@@ -7,11 +7,20 @@ import sys
 
 
 def main() -> None:
-    """Print a line for each text: the label, its probability and the text."""
+    """Print a line for each text: its verdict, or its tokens, which spaces separate, with their labels."""
     import tensorflow as tf
 
     folder, *texts = sys.argv[1:]
     served = tf.saved_model.load(folder).signatures["serving_default"]
+    (name,) = served.structured_input_signature[1]
+    if name == "tokens":
+        tokens = tf.strings.split(texts).to_tensor("")
+        for row, labels in zip(
+            tokens.numpy(), served(tokens=tokens)["labels"].numpy(), strict=True
+        ):
+            pairs = zip(row, labels, strict=True)
+            print(*(f"{token.decode()}/{label.decode()}" for token, label in pairs if token))
+        return
     answer = served(text=tf.constant(texts))
     for text, label, confidence in zip(texts, answer["label"], answer["confidence"], strict=True):
         print(f"{label.numpy().decode():>10} {float(confidence):6.1%}  {text}")

@@ -26,9 +26,9 @@ def separate_words(text: Any) -> Any:
     >>> separate_words("It's <br />'NOT' bad, no?").numpy().decode()
     "it's ' not ' bad , no ?"
     """
-    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-    # Every kind of space, the non-breaking one too; and the zero byte, at which `lower` would stop.
-    text = tf.strings.regex_replace(text, r"[\pZ\x00]", " ")
+    text = _readable(text)
+    # Every kind of space, the non-breaking one too.
+    text = tf.strings.regex_replace(text, r"\pZ", " ")
     text = tf.strings.lower(text, encoding="utf-8")
     text = tf.strings.regex_replace(text, r"<[/!]?[a-z][^<>]{0,100}>", " ")
     text = tf.strings.regex_replace(text, "\u2019", "'")  # the typographic apostrophe
@@ -69,6 +69,54 @@ def learn_vocabulary(texts: Iterable[str], size: int) -> list[str]:
     return [str(word) for word in layer.get_vocabulary(include_special_tokens=False)]
 
 
+def _readable(text: Any) -> Any:
+    """UTF-8 without a fault, and without the zero byte, at which `lower` would stop."""
+    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+    return tf.strings.regex_replace(text, r"\x00", " ")
+
+
+def fold_words(words: Any) -> Any:
+    """The form under which a word is known: in lower case, every digit as 0.
+
+    Bytes that are not UTF-8 become the replacement character, so that no input can stop a server.
+
+    Args:
+        words: A string tensor of any shape.
+
+    Example:
+
+    >>> from kerasrnn.applications.text import fold_words
+    >>> fold_words(["Oslo", "1,250"]).numpy().tolist()
+    [b'oslo', b'0,000']
+    """
+    words = tf.strings.lower(_readable(words), encoding="utf-8")
+    return tf.strings.regex_replace(words, r"\pN", "0")
+
+
+def split_characters(words: Any, length: int) -> Any:
+    """The characters of words, of longer ones than `length` the first half and the last.
+
+    Args:
+        words: A string tensor `(words,)`.
+        length: How many to give.
+
+    Returns:
+        Strings `(words, length)`, padded with the empty string.
+
+    Example:
+
+    >>> from kerasrnn.applications.text import split_characters
+    >>> split_characters(["go", "going"], 4).numpy().tolist()
+    [[b'g', b'o', b'', b''], [b'g', b'o', b'n', b'g']]
+    """
+    split = tf.strings.unicode_split(_readable(words), "UTF-8")
+    half = (length + 1) // 2
+    # A slice from -0 on would be everything.
+    end = split[:, half:][:, half - length :] if length > half else split[:, :0]
+    return tf.concat([split[:, :half], end], axis=1).to_tensor("", shape=[None, length])
+
+
 def at_least_one_step(ids: Any) -> Any:
-    """Give a batch of empty texts, `(batch, 0)`, one step of padding; leave any other as it is."""
-    return tf.pad(ids, [[0, 0], [0, tf.maximum(1 - tf.shape(ids)[1], 0)]])
+    """Give a batch of empty sequences, `(batch, 0, ...)`, one step of padding; leave any other as it is."""
+    rest = [[0, 0]] * (len(ids.shape) - 2)
+    return tf.pad(ids, [[0, 0], [0, tf.maximum(1 - tf.shape(ids)[1], 0)], *rest])

@@ -30,6 +30,8 @@ def test_imdb_sentiment(tmp_path, capsys):
         metrics = json.loads((tmp_path / f"runs/seed-{seed}/metrics.json").read_text("utf-8"))
         assert metrics["config"]["seed"] == seed
         scores.append(metrics["test_accuracy"])
-        (row,) = [line.split() for line in said if line.startswith(f"   {seed}  ")]
+        (row,) = [line.split() for line in said if line.startswith(f"{seed}  ")]
         assert float(row[1]) == round(scores[-1], 4)
-    assert said[-1].startswith("mean") and float(said[-1].split()[1]) == round(sum(scores) / 2, 4)
+    assert said[-2].startswith("mean") and float(said[-2].split()[1]) == round(sum(scores) / 2, 4)
+    spread = abs(scores[0] - scores[1]) / 2**0.5
+    assert said[-1].startswith("deviation") and float(said[-1].split()[1]) == round(spread, 4)

@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from kerasrnn.applications._runs import Recorder, RunConfig, RunFolder, written_whole
+from kerasrnn.applications._runs import (
+    Recorder,
+    RunConfig,
+    RunFolder,
+    export,
+    save_model,
+    written_whole,
+)
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
 from kerasrnn.applications.sentiment.data import load_corpus
@@ -105,12 +112,12 @@ def test_a_folder_replaces_a_folder(tmp_path):
 def test_a_full_disk_while_the_model_is_saved(trained, tmp_path):
     """For each of the two files of a model: an error that says so, and the old one stays."""
     model = task.load(trained.folder)
-    task.save(model, tmp_path)
+    save_model(model, tmp_path)
     kept = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     for write, name in (
-        (lambda: task.save(model, tmp_path), "model.keras"),
-        (lambda: task.export(trained.folder, tmp_path / "saved_model", True), "saved_model"),
+        (lambda: save_model(model, tmp_path), "model.keras"),
+        (lambda: export(trained.folder, tmp_path / "saved_model", True), "saved_model"),
     ):
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, most))
         try:

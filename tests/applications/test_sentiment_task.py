@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasrnn.applications._runs import export
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sentiment.data import load_corpus
@@ -323,18 +324,18 @@ def test_predict_keeps_the_order_and_takes_texts_as_they_come(model):
 
 def test_export_refuses_what_is_there_and_what_is_no_saved_model(trained, tmp_path):
     out = tmp_path / "deep" / "served"
-    task.export(trained.folder, out)
+    export(trained.folder, out)
     assert (out / "saved_model.pb").is_file()
     with pytest.raises(FileExistsError, match=r"`out` is there already: .*served.*--overwrite"):
-        task.export(trained.folder, out)
+        export(trained.folder, out)
     (out / "stale").write_text("of an older version")
-    task.export(trained.folder, out, overwrite=True)
+    export(trained.folder, out, overwrite=True)
     assert (out / "saved_model.pb").is_file() and not (out / "stale").exists()
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.txt").write_text("years of work")
     for path in (tmp_path / "thesis", trained.folder, trained.dataset):
         with pytest.raises(FileExistsError, match=r"is no SavedModel: .*does not delete that"):
-            task.export(trained.folder, path, overwrite=True)
+            export(trained.folder, path, overwrite=True)
     assert (tmp_path / "thesis" / "thesis.txt").is_file()
 
 

@@ -34,11 +34,6 @@ class SentimentConfig(DataConfig, TrainingConfig):
     dataset: str = "reviews"
     """`reviews`, the corpus in the package; a TFDS name such as `imdb_reviews`; a folder of text
     files (`LABEL/*.txt`, or `train/LABEL/*.txt` and `test/LABEL/*.txt`); or a .csv or .tsv file."""
-    test_fraction: float = 0.2
-    """The part of a data set without a test set of its own that is held out to measure."""
-    validation_fraction: float | None = None
-    """The part of the training set that is held out to choose the epoch. By default a tenth, and no
-    more than 1000 texts."""
     vocabulary_size: int = 30000
     """The number of words to know: the most frequent ones of the training set."""
     max_length: int = 400

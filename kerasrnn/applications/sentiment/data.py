@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from kerasrnn import datasets
-from kerasrnn.applications._batches import LengthBatches
+from kerasrnn.applications._data import TFDS_NAME, LengthBatches, three_parts
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sentiment.model import SentimentClassifier
 from kerasrnn.datasets import LabelledTexts
-
-# `set`, `set/configuration` or `set:version`.
-TFDS_NAME = re.compile(r"[a-z]\w*(/[\w.+-]+)?(:[\d.*]+)?")
 
 
 class Corpus(NamedTuple):
@@ -43,29 +39,13 @@ def load_corpus(config: SentimentConfig) -> Corpus:
         FileNotFoundError: If it is not there; the message says how to get it.
         ValueError: If it is not a data set of labelled texts.
     """
-    for name in ("test_fraction", "validation_fraction"):
-        fraction = getattr(config, name)
-        if fraction is not None and not 0 < fraction < 1:
-            raise ValueError(f"`{name}` must lie between 0 and 1, got {fraction!r}.")
     parts = read_parts(config)
-    rest = parts["train"]
-    if len(rest.label_names) < 2:
+    if len(parts["train"].label_names) < 2:
         raise ValueError(
-            f"The data set {config.dataset!r} must have at least two labels, got {rest.label_names}."
+            f"The data set {config.dataset!r} must have at least two labels, got "
+            f"{parts['train'].label_names}."
         )
-    test = parts.get("test")
-    if test is None:
-        test, rest = rest.split(config.test_fraction, config.seed)
-    validation, train = parts.get("validation"), rest
-    if validation is None:
-        fraction = config.validation_fraction or min(0.1, 1000 / len(rest))
-        validation, train = rest.split(fraction, config.seed)
-    for part, name in ((train, "training"), (validation, "validation"), (test, "test")):
-        if not len(part):
-            raise ValueError(
-                f"The data set {config.dataset!r} is too small: no text is left for {name}."
-            )
-    return Corpus(train, validation, test)
+    return Corpus(*three_parts(parts, config, config.dataset, "text"))
 
 
 def read_parts(config: DataConfig) -> dict[str, LabelledTexts]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasrnn.applications import plain_tensorflow
-from kerasrnn.applications._runs import RunFolder, written_whole
+from kerasrnn.applications._reports import confusion_table
+from kerasrnn.applications._runs import RunFolder, config_of, load_model, save_model
 from kerasrnn.applications._training import check_settings, fit, optimizer, settled
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sentiment.data import Encoded, load_corpus, read_parts
@@ -72,7 +70,7 @@ def train(config: SentimentConfig) -> dict[str, Any]:
     best = fit(model, plan, folder, batches, validation, updates, MONITOR)
     test = Encoded(corpus.test, model).batches(config.batch_size)
     scores = model.evaluate(test, return_dict=True)
-    save(model, folder.path)
+    save_model(model, folder.path)
     folder.draw_history()
     measured = {
         "test_accuracy": scores["accuracy"],
@@ -128,35 +126,9 @@ def compile_model(model: Any, plan: SentimentConfig, updates: int) -> None:
     model.compile(adam, loss, metrics=["accuracy", plain])
 
 
-def save(model: SentimentClassifier, path: Path) -> None:
-    """Write `model.keras` and `saved_model/`."""
-    with written_whole(path / "model.keras") as beside:
-        model.save(beside)
-    with written_whole(path / "saved_model") as beside:
-        model.export(str(beside))
-
-
-def verdicts_of_a_fresh_process(path: Path, texts: Sequence[str] = EXAMPLES) -> str:
-    """What the SavedModel says in a new process that has TensorFlow and never sees this package."""
-    script = Path(plain_tensorflow.__file__)
-    # -P: what lies beside the script, this package, is out of its sight.
-    command = [sys.executable, "-P", str(script), str(path), *texts]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
-    if done.returncode:
-        raise OSError(f"The SavedModel in {path} did not run:\n{done.stderr}")
-    return done.stdout
-
-
 def load(run: str | Path) -> SentimentClassifier:
     """Load the model of a run's folder, or a `.keras` file. Nothing in it is executed."""
-    path = Path(run)
-    file = path / "model.keras" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"There is no trained model at {path}: no file {file}.")
-    model = keras.models.load_model(file)
-    if not isinstance(model, SentimentClassifier):
-        raise ValueError(f"{file} holds a {type(model).__name__}, not a SentimentClassifier.")
-    return model
+    return load_model(run, SentimentClassifier)
 
 
 def evaluate(
@@ -182,7 +154,7 @@ def evaluate(
         part, dataset = ("test" if "test" in parts else "all"), data.dataset
         test = parts.get("test", parts["train"])
     else:
-        config = _config_of(Path(run), data)
+        config = config_of(run, SentimentConfig, data.data_dir)
         corpus = load_corpus(config)
         RunFolder(run).check_data(corpus.digest())
         part, dataset, test = "test", config.dataset, corpus.test
@@ -211,14 +183,26 @@ def evaluate(
     }
 
 
-def _config_of(run: Path, data: DataConfig) -> SentimentConfig:
-    """The settings of a run, whose data set may have moved to another TFDS folder since."""
-    if not run.is_dir():
-        raise ValueError(f"`dataset` is needed: {run} does not say what it was trained on.")
-    saved = RunFolder(run).saved_config()
-    known = {field.name for field in dataclasses.fields(SentimentConfig)}
-    settings = {name: value for name, value in saved.items() if name in known}
-    return SentimentConfig(**settings | ({"data_dir": data.data_dir} if data.data_dir else {}))
+def report(measured: dict[str, Any]) -> str:
+    """What `evaluate` gives, as text: the scores and the confusion table."""
+    part = "the test part" if measured["part"] == "test" else "all"
+    head = f"accuracy {measured['accuracy']:.4f}, loss {measured['loss']:.4f}"
+    rows = confusion_table(measured["confusion"], "true \\ verdict")
+    return f"{head}, {measured['texts']:,} texts ({part} of {measured['dataset']})\n{rows}"
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """What came out of `train`, in a line."""
+    return f"test accuracy {metrics['test_accuracy']:.4f} on {metrics['texts']['test']:,} held-out texts"
+
+
+def answers(
+    model: SentimentClassifier, texts: Iterable[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The verdict on each text, as a line to read and as data, as the texts come."""
+    for text, verdict in predict(model, texts):
+        line = f"{verdict.label:>10} {verdict.confidence:6.1%}  {text}"
+        yield line, {"text": text, **verdict._asdict()}
 
 
 def predict(
@@ -228,17 +212,3 @@ def predict(
     texts = iter(texts)
     while batch := list(islice(texts, batch_size)):
         yield from zip(batch, model.classify(batch), strict=True)
-
-
-def export(run: str | Path, out: str | Path, overwrite: bool = False) -> None:
-    """Write the SavedModel of a trained model to a folder."""
-    out = Path(out)
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"`out` is there already: {out}. Replace it by --overwrite.")
-    if out.exists() and not (out / "saved_model.pb").is_file():
-        raise FileExistsError(
-            f"`out` is there already and is no SavedModel: {out}. --overwrite does not delete that."
-        )
-    model = load(run)
-    with written_whole(out) as beside:
-        model.export(str(beside))

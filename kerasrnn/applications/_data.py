@@ -1,14 +1,53 @@
-"""Batches of sequences of like length, in orders that the seed and the epoch alone determine."""
+"""What is done with every data set: held-out parts, and batches of sequences of like length."""
 
 from __future__ import annotations
 
 import abc
+import re
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from kerasrnn.applications._training import TrainingConfig
+
 Tensor = Any
+
+
+# `set`, `set/configuration` or `set:version`.
+TFDS_NAME = re.compile(r"[a-z]\w*(/[\w.+-]+)?(:[\d.*]+)?")
+
+
+def three_parts(parts: dict[str, Any], config: TrainingConfig, name: str, what: str) -> list[Any]:
+    """What to learn from, to choose the epoch by, and to measure on.
+
+    Args:
+        parts: The parts that the data set comes with: `"train"`, and perhaps `"validation"` and
+            `"test"`. What is missing is cut off the training part.
+        config: The settings: how much is cut off, and by which seed.
+        name: The name of the data set.
+        what: What it holds: "text", say.
+
+    Raises:
+        ValueError: If a fraction is none, or nothing is left for a part.
+    """
+    for setting in ("test_fraction", "validation_fraction"):
+        fraction = getattr(config, setting)
+        if fraction is not None and not 0 < fraction < 1:
+            raise ValueError(f"`{setting}` must lie between 0 and 1, got {fraction!r}.")
+    rest: Any = parts["train"]
+    validation: Any = parts.get("validation")
+    test: Any = parts.get("test")
+    if test is None:
+        test, rest = rest.split(config.test_fraction, config.seed)
+    if validation is None:
+        fraction = config.validation_fraction or min(0.1, 1000 / max(1, len(rest)))
+        validation, rest = rest.split(fraction, config.seed)
+    found = {"training": rest, "validation": validation, "test": test}
+    for part, rows in found.items():
+        if not len(rows):
+            raise ValueError(f"The data set {name!r} is too small: no {what} is left for {part}.")
+    return list(found.values())
 
 
 class LengthBatches(abc.ABC):
