@@ -42,18 +42,6 @@ def interleaved(
     return {name: float(np.median(taken)) for name, taken in seconds.items()}, first
 
 
-def table(rows: list[list[str]]) -> str:
-    """Rows as aligned text, the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            text.rjust(width) if number else text.ljust(width)
-            for number, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
 def where_it_ran() -> dict[str, Any]:
     """The machine and the versions."""
     versions = {}

@@ -30,8 +30,9 @@ import tyro
 from tqdm import tqdm
 
 import kerasrnn
-from benchmarks._measure import Step, in_words, interleaved, table, where_it_ran, write
+from benchmarks._measure import Step, in_words, interleaved, where_it_ran, write
 from benchmarks.layers import ON_JAX, Workload, keras_step
+from kerasrnn._tables import table
 from kerasrnn.layers._fused import fused_loop, generic_loop
 
 Result = dict[str, Any]

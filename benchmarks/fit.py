@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,22 +21,32 @@ import numpy as np
 import tyro
 
 import kerasrnn
-from benchmarks._measure import in_words, interleaved, table, where_it_ran, write
-from kerasrnn.applications.sentiment import task
-from kerasrnn.applications.sentiment.config import SentimentConfig
-from kerasrnn.applications.sentiment.data import Encoded, load_corpus
-from kerasrnn.applications.sentiment.model import SentimentClassifier
+from benchmarks._measure import in_words, interleaved, where_it_ran, write
+from kerasrnn._tables import table
+from kerasrnn.applications import sentiment, sequence_labeling
+from kerasrnn.applications.sentiment import config as sentiment_config
+from kerasrnn.applications.sentiment import data as sentiment_data
+from kerasrnn.applications.sentiment import task as sentiment_task
+from kerasrnn.applications.sequence_labeling import config as labeling_config
+from kerasrnn.applications.sequence_labeling import data as labeling_data
+from kerasrnn.applications.sequence_labeling import task as labeling_task
 from kerasrnn.applications.text import learn_vocabulary
+
+Application = Literal["sentiment", "sequence-labeling"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure how many texts a second the default models train on."""
+    """Measure how many texts, or tokens, a second the default models train on."""
 
+    applications: tuple[Application, ...] = ("sentiment", "sequence-labeling")
+    """Which to measure."""
     dataset: str = "imdb_reviews"
     """What the sentiment model reads: as `kerasrnn train sentiment --dataset` takes it."""
+    tagged: str = "conll2003"
+    """What the sequence labeler reads: as `kerasrnn train sequence-labeling --dataset` takes it."""
     data_dir: str | None = None
-    """A TFDS folder that holds the data set already."""
+    """A TFDS folder that holds the data sets already."""
     batches: int = 40
     """The batches of one measurement, the same for all."""
     rounds: int = 5
@@ -45,84 +55,140 @@ class Options:
     """The folder for fit.json."""
 
 
-def models(config: SentimentConfig, vocabulary: list[str], labels: Any) -> dict[str, Any]:
-    """The default model, and the same with other recurrent layers."""
+class Case(NamedTuple):
+    """One application: what is trained on, and how a model of it is made."""
 
-    def model(cell: str, layer: Callable[[int], Any] | None = None) -> Any:
-        class Contender(SentimentClassifier):
-            def _recurrent_layer(self, cell: str, units: int, *rest: Any, **options: Any) -> Any:
-                if layer:
-                    return layer(units)
-                return super()._recurrent_layer(cell, units, *rest, **options)
+    unit: str  # what is counted
+    default: str  # the default cell
+    build: Callable[[str], Any]  # a compiled model with this cell
+    module: Any  # where the model looks up `recurrent_layer`
+    batches: Callable[[Any], Any]  # from a model to the batches of an epoch
+    count: Callable[[Any], int]  # the units in a batch
 
-        with mock.patch.object(task, "SentimentClassifier", Contender):
-            made = task.build(dataclasses.replace(config, cell=cell), vocabulary, labels)
-        task.compile_model(made, dataclasses.replace(config, epochs=6), updates=1000)
+
+def sentiment_case(options: Options) -> Case:
+    """The sentiment model: reviews are counted."""
+    config = sentiment_config.SentimentConfig(
+        dataset=options.dataset, data_dir=options.data_dir, epochs=6
+    )
+    corpus = sentiment_data.load_corpus(config)
+    vocabulary = learn_vocabulary(corpus.train.texts, config.vocabulary_size)
+
+    def build(cell: str) -> Any:
+        chosen = dataclasses.replace(config, cell=cell)
+        made = sentiment_task.build(chosen, vocabulary, corpus.train.label_names)
+        sentiment_task.compile_model(made, chosen, updates=1000)
         return made
 
-    def pair(make: Callable[..., Any]) -> Callable[[int], Any]:
-        """Both directions of a layer that the default model does not have, with its options."""
+    def batches(model: Any) -> Any:
+        rows = sentiment_data.Encoded(corpus.train, model)
+        return rows.training_batches(config.batch_size, config.seed, 0, 1)
 
-        def layer(units: int) -> Any:
-            options = {"return_sequences": True, "return_state": True, "zero_output_for_mask": True}
+    def count(batch: Any) -> int:
+        return len(batch[1])
+
+    return Case("texts", config.cell, build, sentiment.model, batches, count)
+
+
+def labeling_case(options: Options) -> Case:
+    """The sequence labeler: tokens are counted, without the padding."""
+    config = labeling_config.SequenceLabelingConfig(
+        dataset=(options.tagged,), data_dir=options.data_dir, epochs=14
+    )
+    corpus = labeling_data.load_corpus(config)
+
+    def build(cell: str) -> Any:
+        chosen = dataclasses.replace(config, cell=cell)
+        made = labeling_task.build(chosen, corpus)
+        labeling_task.compile_model(made, chosen, updates=1000)
+        return made
+
+    def batches(model: Any) -> Any:
+        rows = labeling_data.Encoded(corpus.train, model)
+        return rows.training_batches(config.batch_size, config.seed, 0, 1)
+
+    def count(batch: Any) -> int:
+        return int(np.sum(batch[1] >= 0))
+
+    return Case("tokens", config.cell, build, sequence_labeling.model, batches, count)
+
+
+CASES: dict[str, Callable[[Options], Case]] = {
+    "sentiment": sentiment_case,
+    "sequence-labeling": labeling_case,
+}
+
+
+def contenders(case: Case) -> dict[str, Any]:
+    """The default model, and the same with other recurrent layers."""
+
+    def with_layer(cell: str, make: Callable[..., Any]) -> Any:
+        """The default model with a layer that its own settings do not offer."""
+
+        def layer(
+            cell: str, units: int, *, bidirectional: bool, seed: int, dtype: Any, **options: Any
+        ) -> Any:
+            options = {"return_sequences": True, "dtype": dtype, **options}
             back = make(units, **options, go_backwards=True)
             return keras.layers.Bidirectional(make(units, **options), backward_layer=back)
 
-        return layer
+        with mock.patch.object(case.module, "recurrent_layer", layer):
+            return case.build(cell)
 
-    loop = functools.partial(kerasrnn.layers.GRU, implementation="loop")
+    ours = {"gru": "GRU", "lstm": "LSTM"}[case.default]
+    loop = functools.partial(getattr(kerasrnn.layers, ours), implementation="loop")
+    cells = {"gru": "GRU", "lstm": "LSTM", "peephole_lstm": "PeepholeLSTM"}
+    cells |= {"coupled_lstm": "CoupledLSTM"}
     return {
-        "kerasrnn GRU (the default)": model("gru"),
-        "kerasrnn LSTM": model("lstm"),
-        "kerasrnn PeepholeLSTM": model("peephole_lstm"),
-        "kerasrnn CoupledLSTM": model("coupled_lstm"),
-        "kerasrnn GRU, implementation='loop'": model("gru", pair(loop)),
-        "keras GRU": model("gru", pair(keras.layers.GRU)),
-        "keras LSTM": model("lstm", pair(keras.layers.LSTM)),
+        **{
+            f"kerasrnn {name}{' (the default)' if cell == case.default else ''}": case.build(cell)
+            for cell, name in cells.items()
+        },
+        f"kerasrnn {ours}, implementation='loop'": with_layer(case.default, loop),
+        "keras GRU": with_layer("gru", keras.layers.GRU),
+        "keras LSTM": with_layer("lstm", keras.layers.LSTM),
+    }
+
+
+def measure(name: str, options: Options) -> dict[str, Any]:
+    """Measure one application, and print its table."""
+    case = CASES[name](options)
+    models = contenders(case)
+    chosen = case.batches(next(iter(models.values()))).take(options.batches)
+    count = sum(case.count(batch) for batch in chosen.as_numpy_iterator())
+
+    def step(model: Any) -> Callable[[], object]:
+        def fit() -> None:
+            # From the numbers on: gathered, padded, batched, prefetched anew in every round.
+            model.fit(chosen, epochs=1, shuffle=False, verbose=0)
+
+        return fit
+
+    steps = {contender: step(model) for contender, model in models.items()}
+    medians, first = interleaved(steps, options.rounds, name)
+    peer = medians["keras LSTM"]
+    lines = [[name, f"{case.unit} per second", "to keras LSTM", "first round, s"]]
+    lines += [
+        [n, f"{count / s:.0f}", f"{peer / s:.2f}", f"{first[n]:.0f}"] for n, s in medians.items()
+    ]
+    print(f"{table(lines)}\n")
+    return {
+        case.unit: count,
+        f"{case.unit} per second": {n: round(count / s, 1) for n, s in medians.items()},
+        "to keras LSTM": {n: round(peer / s, 3) for n, s in medians.items()},
+        "first call, seconds": {n: round(s, 1) for n, s in first.items()},
     }
 
 
 def main(options: Options) -> None:
     """Measure, print and write fit.json."""
-    config = SentimentConfig(dataset=options.dataset, data_dir=options.data_dir)
-    corpus = load_corpus(config)
-    vocabulary = learn_vocabulary(corpus.train.texts, config.vocabulary_size)
-    contenders = models(config, vocabulary, corpus.train.label_names)
-    rows = Encoded(corpus.train, next(iter(contenders.values())))
-    batches = rows.training_batches(config.batch_size, config.seed, 0, 1)
-    chosen = batches.take(options.batches)
-    texts = sum(len(labels) for _, labels in chosen)
-
-    def step(model: Any) -> Callable[[], object]:
-        def fit() -> None:
-            # From the text numbers on: gathered, padded, batched, prefetched anew in every round.
-            model.fit(chosen, epochs=1, shuffle=False, verbose=0)
-
-        return fit
-
-    steps = {name: step(model) for name, model in contenders.items()}
-    medians, first = interleaved(steps, options.rounds, "sentiment")
-    peer = medians["keras LSTM"]
-    result: dict[str, Any] = {
-        "where": where_it_ran(),
-        "rounds": options.rounds,
-        "sentiment": {
-            "texts": texts,
-            "mean words": float(np.mean(rows.lengths)),
-            "texts per second": {n: round(texts / s, 1) for n, s in medians.items()},
-            "to keras LSTM": {n: round(peer / s, 3) for n, s in medians.items()},
-            "first call, seconds": {n: round(s, 1) for n, s in first.items()},
-        },
-    }
-    path = write(options.out, "fit", result)
-    lines = [["sentiment", "texts per second", "to keras LSTM", "first round, s"]]
-    lines += [
-        [n, f"{texts / s:.0f}", f"{peer / s:.2f}", f"{first[n]:.0f}"] for n, s in medians.items()
-    ]
-    print(table(lines))
-    where = in_words(result["where"])
-    print(f"\nmedians of {options.rounds} interleaved rounds of {options.batches} batches; {where}")
-    print(f"written to {path}")
+    results: dict[str, Any] = {name: measure(name, options) for name in options.applications}
+    where = where_it_ran()
+    path = write(options.out, "fit", {"where": where, "rounds": options.rounds, **results})
+    print(
+        f"medians of {options.rounds} interleaved rounds of {options.batches} batches; "
+        f"{in_words(where)}\nwritten to {path}"
+    )
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ import numpy as np
 import tyro
 
 import kerasrnn
-from benchmarks._measure import Step, in_words, interleaved, table, where_it_ran, write
+from benchmarks._measure import Step, in_words, interleaved, where_it_ran, write
 from kerasrnn import cells
+from kerasrnn._tables import table
 
 
 class Workload(NamedTuple):

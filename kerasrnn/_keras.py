@@ -16,15 +16,15 @@ from keras import ops, tree
 # What a layer's call puts around its code, so that weights come in the compute dtype.
 from keras.src.backend import AutocastScope
 
+# The time loop of each backend: `tf.while_loop`, `jax.lax.scan`, a Python loop in PyTorch.
+from keras.src.backend import rnn as _loop
+
 # Whether Keras runs a function for its shapes alone.
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 # What Keras hangs masks and logits on tensors with, JAX's too, which take no attributes.
 from keras.src.backend.common.tensor_attributes import get_tensor_attr as get_note
 from keras.src.backend.common.tensor_attributes import set_tensor_attr as set_note
-
-# The time loop of each backend: `tf.while_loop`, `jax.lax.scan`, a Python loop in PyTorch.
-from keras.src.backend import rnn as _loop
 
 # `DropoutRNNCell`: `keras.layers.RNN` draws one dropout mask per sequence for its subclasses only.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell

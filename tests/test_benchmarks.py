@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import kerasrnn
-from benchmarks import _measure, cells, layers
+from benchmarks import _measure, cells, crf, layers
 from benchmarks.layers import Options, Workload
 
 
@@ -195,3 +195,27 @@ def test_no_label_lies_on_another():
 def test_cells_with_options_that_cannot_be(tmp_path, wrong, message):
     with pytest.raises(ValueError, match=message):
         cells.main(small(tmp_path, **wrong))
+
+
+def test_a_crf_beside_a_softmax(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(crf, "GRAPHS", {"jit_compile=False": False})
+    sizes = {"batch": 3, "time": 4, "tags": 3, "units": 4, "words": 9}
+    crf.main(crf.Options(**sizes, rounds=2, out=str(tmp_path)))
+    result, said = json.loads((tmp_path / "crf.json").read_text("utf-8")), capsys.readouterr().out
+    for way in ("training", "decoding"):
+        found = result[way]["jit_compile=False"]
+        times = found["milliseconds"]
+        assert set(times) == {"CRF", "softmax"} and min(times.values()) > 0
+        assert found["ratio"] == pytest.approx(times["CRF"] / times["softmax"], rel=0.01)
+        assert way in said
+    assert result["options"]["tags"] == 3 and "3 sentences of 4 words, 3 tags" in said
+
+
+def test_both_taggers_learn_and_only_their_last_layers_differ():
+    made = crf.models(crf.Options(time=4, tags=3, units=4, words=9))
+    assert set(made) == {(head, graph) for head in crf.HEADS for graph in crf.GRAPHS}
+    shapes = [
+        [weight.shape for layer in m.layers[:-1] for weight in layer.weights] for m in made.values()
+    ]
+    assert all(shape == shapes[0] for shape in shapes)
+    assert {m.jit_compile for m in made.values()} == {True, False}

@@ -24,6 +24,7 @@ each_name = pytest.mark.parametrize("name", NAMES)
 
 FLOORS = {
     "_keras": 0,
+    "_tables": 0,
     "_version": 0,
     "tagging": 1,
     "cells": 1,

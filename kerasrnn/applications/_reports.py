@@ -1,23 +1,8 @@
-"""Tables as text."""
+"""What the tasks print of their scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as lines, the first column to the left and the others to the right.
-
-    Example:
-
-    >>> from kerasrnn.applications._reports import table
-    >>> print(table([("label", "F1"), ("PER", "0.9")]))
-    label   F1
-    PER    0.9
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
-    return "\n".join("  ".join(line).rstrip() for line in lines)
+from kerasrnn._tables import table
 
 
 def confusion_table(confusion: dict[str, dict[str, int]], corner: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kerasrnn.applications._reports import table
+from kerasrnn._tables import table
 from kerasrnn.applications._training import TrainingConfig
 
 Metrics = dict[str, Any]

@@ -56,7 +56,7 @@ def negative_log_likelihood(chain: Chain, tags: Tensor) -> Tensor:
     totals, log_end = _forward(chain, steps.first)
     # A sum over the steps' own shares, each a small number: of the difference of two large totals
     # a long sequence would leave but a few digits. `_forward` says why there is no gradient.
-    shares = ops.stop_gradient(ops.max(totals, axis=-1)) - scores - ops.sum(at_end, axis=-1)
+    shares = ops.stop_gradient(_highest(totals)) - scores - ops.sum(at_end, axis=-1)
     return ops.sum(ops.where(chain.mask, shares, 0.0), axis=1) + ops.where(steps.any, log_end, 0.0)
 
 
@@ -94,11 +94,11 @@ def best_path(chain: Chain) -> Tensor:
         (best,) = states
         potentials, is_first = x[:, :-1], x[:, -1:] > 0
         paths = best[:, :, None] + chain.transitions
-        total = potentials + ops.where(is_first, chain.start, ops.max(paths, axis=1))
+        total = potentials + ops.where(is_first, chain.start, _highest(paths, axis=1))
         origins = ops.cast(ops.argmax(paths, axis=1), total.dtype)
-        return origins, [total - ops.max(total, axis=-1, keepdims=True)]
+        return origins, [total - _highest(total)[:, None]]
 
-    _, origins, (best,) = _keras.rnn(step, *_inputs(chain, steps.first), mask=chain.mask)
+    origins, best = _run(step, *_inputs(chain, steps.first), chain.mask)
     final = ops.argmax(best + chain.end, axis=-1, keepdims=True)
 
     def back(origins: Tensor, states: Any) -> tuple[Tensor, list[Tensor]]:
@@ -107,7 +107,7 @@ def best_path(chain: Chain) -> Tensor:
         return tag, [before]
 
     final = ops.cast(final, origins.dtype)
-    _, tags, _ = _keras.rnn(back, origins, [final], mask=chain.mask, go_backwards=True)
+    tags, _ = _run(back, origins, final, chain.mask, go_backwards=True)
     tags = ops.cast(ops.flip(tags, axis=1)[..., 0], "int32")
     return ops.where(chain.mask, tags, 0)
 
@@ -127,17 +127,32 @@ def _forward(chain: Chain, first: Tensor) -> tuple[Tensor, Tensor]:
         potentials, is_first = x[:, :-1], x[:, -1:] > 0
         entering = ops.logsumexp(before[:, :, None] + chain.transitions, axis=1)
         total = potentials + ops.where(is_first, chain.start, entering)
-        return total, [total - ops.stop_gradient(ops.max(total, axis=-1, keepdims=True))]
+        return total, [total - ops.stop_gradient(_highest(total))[:, None]]
 
-    _, totals, (final,) = _keras.rnn(step, *_inputs(chain, first), mask=chain.mask)
+    totals, final = _run(step, *_inputs(chain, first), chain.mask)
     return totals, ops.logsumexp(final + chain.end, axis=-1)
 
 
-def _inputs(chain: Chain, first: Tensor) -> tuple[Tensor, list[Tensor]]:
+def _highest(scores: Tensor, axis: int = -1) -> Tensor:
+    """The maximum over the tags; there may be no rows and no steps, for which Keras wants `initial`."""
+    return ops.max(scores, axis=axis, initial=float("-inf"))
+
+
+def _inputs(chain: Chain, first: Tensor) -> tuple[Tensor, Tensor]:
     """What a loop over the chain reads, the potentials and whether a step is the first, and its state."""
     is_first = ops.cast(first, chain.potentials.dtype)[..., None]
     inputs = ops.concatenate([chain.potentials, is_first], axis=-1)
-    return inputs, [ops.zeros_like(ops.sum(chain.potentials, axis=1))]
+    return inputs, ops.zeros_like(ops.sum(chain.potentials, axis=1))
+
+
+def _run(
+    step: Any, inputs: Tensor, state: Tensor, mask: Tensor, go_backwards: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The outputs of all steps, each as large as the state, and the last state."""
+    if inputs.shape[1] == 0:  # Keras's loops look at the first step.
+        return inputs[..., : state.shape[-1]], state
+    _, outputs, (final,) = _keras.rnn(step, inputs, [state], mask=mask, go_backwards=go_backwards)
+    return outputs, final
 
 
 class _Steps:

@@ -244,7 +244,9 @@ class CRF(keras.layers.Layer):
                 ops.where(ops.convert_to_tensor(allowed), weight, FORBIDDEN)
                 for allowed, weight in zip(self._allowed, weights, strict=True)
             ]
-        return Chain(ops.cast(potentials, wide), *weights, ops.cast(mask, "bool"))
+        transitions, start, end = weights
+        potentials, mask = ops.cast(potentials, wide), ops.cast(mask, "bool")
+        return Chain(potentials, transitions, start, end, mask)
 
     def compute_output_spec(self, inputs: Any, mask: Any = None, marginals: bool = False) -> Any:
         if not marginals:

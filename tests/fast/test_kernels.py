@@ -190,7 +190,9 @@ def assert_alike(one, other, values=VALUES, gradients=GRADIENTS):
 
 
 @each_scenario
-@pytest.mark.parametrize("case", OWN, ids=str)
+@pytest.mark.parametrize(
+    "case", [c if c in KINDS else pytest.param(c, marks=pytest.mark.slow) for c in OWN], ids=str
+)
 def test_an_ordinary_graph_gives_what_the_loop_gives(case, scenario):
     """What runs in eager calls and in exported models."""
     options = SCENARIOS[scenario]
@@ -203,12 +205,12 @@ def test_an_ordinary_graph_gives_what_the_loop_gives(case, scenario):
 def test_inference_on_few_steps_is_not_compiled(worth, monkeypatch):
     """Where the length is known only when it comes. Its gradients are right as well."""
     monkeypatch.setattr(fast._sequence, "WORTH_COMPILING", worth)
-    for case in KINDS[::3]:
-        for options in ({"mask": ANY, "zero_output_for_mask": True}, {"return_sequences": False}):
-            assert_alike(
-                run(case, "fused", dynamic=True, **options),
-                run(case, "loop", graph=False, **options),
-            )
+    (case,) = (case for case in KINDS if case.name == "lstm")
+    for options in ({"mask": ANY, "zero_output_for_mask": True}, {"return_sequences": False}):
+        assert_alike(
+            run(case, "fused", dynamic=True, **options),
+            run(case, "loop", graph=False, **options),
+        )
 
 
 @each_scenario
@@ -245,9 +247,9 @@ REGULARISERS = {
 }
 
 
-@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("graph", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("regulariser", REGULARISERS)
-@pytest.mark.parametrize("name", ["lstm", "gru", "mut1"])
+@pytest.mark.parametrize("name", ["lstm", pytest.param("gru", marks=pytest.mark.slow), "mut1"])
 def test_the_generic_kernel_knows_every_regulariser(name, regulariser, graph):
     case = next(case for case in CASES if case.name == name)
     options = {"arguments": REGULARISERS[regulariser], "mask": ANY, "training": True}
@@ -363,8 +365,16 @@ def test_float64(case):
         )
 
 
-@pytest.mark.parametrize("dtype", HALF)
-@pytest.mark.parametrize("case", KINDS, ids=str)
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        # float16 for one is enough, unless `-m slow` asks: it takes the same way.
+        pytest.param(case, dtype, id=f"{case}-{dtype}", marks=() if quick else pytest.mark.slow)
+        for case in KINDS
+        for dtype in HALF
+        for quick in [dtype != "mixed_float16" or case.name == "lstm"]
+    ],
+)
 def test_sixteen_bits(case, dtype):
     """The gates and the carried states in 32 bits: nearer to the truth than the loop."""
     options = {"mask": ANY, "training": True}
@@ -377,7 +387,7 @@ def test_sixteen_bits(case, dtype):
     ("shape", "units"),
     [((1, 1), 1), ((1, 7), 3), ((3, 1), 2), ((2, 5), 1), ((1000, 2), 2), ((2, 3000), 2)],
 )
-@pytest.mark.parametrize("name", ["peephole_lstm", "gru"])
+@pytest.mark.parametrize("name", ["peephole_lstm", pytest.param("gru", marks=pytest.mark.slow)])
 def test_odd_sizes(name, shape, units):
     """One of everything, more shards than sequences, many sequences, many steps."""
     case = next(case for case in KINDS if case.name == name)
@@ -418,7 +428,7 @@ def test_few_lengths_are_compiled():
     """Of all lengths up to 400 no more than 35 are left, and none grows by more than a quarter."""
     lengths = set()
     for time in range(1, 401):
-        inputs, _ = fast._sequence._padded(tf.zeros((1, time, 1)), None)
+        (inputs,) = fast.padded([tf.zeros((1, time, 1))])
         lengths.add(inputs.shape[1])
         assert time <= inputs.shape[1] <= max(time * 1.25, time + 1)
     assert len(lengths) <= 35

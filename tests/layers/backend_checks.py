@@ -13,6 +13,7 @@ import pytest
 
 from kerasrnn import cells, layers
 from tests.cells._helpers import CASES, FOUNDATION, NAMES
+from tests.layers import _crf_reference
 from tests.layers._helpers import (
     BATCH,
     FEATURES,
@@ -202,3 +203,46 @@ def test_mixed_precision(name):
     outputs = own(inputs(), mask=MASK)
     assert {keras.backend.standardize_dtype(output.dtype) for output in outputs} == {"float16"}
     assert all(np.isfinite(output).all() for output in flat(outputs))
+
+
+def test_a_crf_equals_the_enumeration():
+    tags = 3
+    crf = layers.CRF(tags, use_kernel=False)
+    crf.build((BATCH, TIME, tags))
+    randomise(crf)
+    potentials, y = inputs(BATCH, TIME, tags), inputs(BATCH, TIME, seed=4).argsort(axis=1) % tags
+    scores = _crf_reference.Scores(potentials, *(flat(w.value)[0] for w in crf.weights), MASK)
+    best, shares = np.zeros((BATCH, TIME), int), np.zeros((BATCH, TIME, tags))
+    losses = np.zeros(BATCH)
+    for index in range(2):  # The last sequence has no steps.
+        row, valid = _crf_reference.row(scores, index), MASK[index]
+        best[index, valid], shares[index, valid] = row.best, row.marginals
+        losses[index] = row.loss(y[index, valid])
+    predicted = crf(potentials, mask=MASK)
+    assert_equal(predicted, best)
+    assert_close(crf(potentials, mask=MASK, marginals=True), shares, REFERENCE_ATOL)
+    assert_close(layers.CRFLoss(reduction=None)(y, predicted), losses, REFERENCE_ATOL)
+    marked = crf(potentials)
+    assert_close(
+        layers.CRFLoss(reduction=None)(np.where(MASK, y, -1), marked), losses, REFERENCE_ATOL
+    )
+
+
+def test_a_crf_trains_decodes_and_loads(tmp_path):
+    """The first word tells all tags, which go round and round."""
+    first = np.arange(12)[:, None] % 3
+    y = (first + np.arange(TIME)) % 3
+    x = np.where(np.arange(TIME) == 0, first + 1, 4)
+    x[::2, 4:] = 0
+    model = keras.Sequential(
+        [keras.Input((TIME,)), keras.layers.Embedding(5, 4, mask_zero=True), layers.CRF(3)]
+    )
+    model.compile(keras.optimizers.Adam(0.2), layers.CRF.loss, jit_compile=BACKEND != "torch")
+    weights = np.where(np.arange(12) == 0, 0.0, 1.0)
+    found = model.fit(x, y, sample_weight=weights, batch_size=6, epochs=20, verbose=0).history
+    assert found["loss"][-1] < 0.1 * found["loss"][0]
+    assert_equal(model.predict(x, verbose=0), np.where(x > 0, y, 0))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_equal(loaded.predict_on_batch(x), model.predict_on_batch(x))
+    assert np.isfinite(loaded.evaluate(x, y, verbose=0))

@@ -13,7 +13,8 @@ import keras
 from tqdm import tqdm
 
 from kerasrnn import datasets, metrics, tagging
-from kerasrnn.applications._reports import confusion_table, table
+from kerasrnn._tables import table
+from kerasrnn.applications._reports import confusion_table
 from kerasrnn.applications._runs import RunFolder, config_of, load_model, save_model
 from kerasrnn.applications._training import check_settings, fit, optimizer, settled
 from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig, TagDataConfig
