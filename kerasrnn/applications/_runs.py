@@ -313,7 +313,7 @@ class RunFolder:
                 (f"val_{name}", "C1s-", "validation"),
             ):
                 axes.plot(epochs, [row[key] for row in self.history], style, ms=4, label=label)
-            axes.set(xlabel="epoch", title=name)
+            axes.set(xlabel="epoch", title=name.replace("_", " "))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.grid(alpha=0.3)
             axes.legend()
