@@ -1,12 +1,15 @@
-"""The command line: `kerasrnn train | evaluate | predict | export | cells`."""
+"""The command line: `kerasrnn train | evaluate | predict | explain | export | cells`."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import json as json_module
+import os
 import re
+import shutil
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,8 +18,14 @@ import tyro
 
 from kerasrnn import cells, datasets
 from kerasrnn.applications import SentimentClassifier, SequenceLabeler
-from kerasrnn.applications._runs import export, load_model, said_by_a_fresh_process
+from kerasrnn.applications._runs import (
+    export,
+    load_model,
+    said_by_a_fresh_process,
+    written_whole,
+)
 from kerasrnn.applications._training import TrainingConfig
+from kerasrnn.applications.sentiment import explain as explaining
 from kerasrnn.applications.sentiment import task as sentiment
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sequence_labeling import task as sequence_labeling
@@ -152,11 +161,7 @@ def predict(
         raise ValueError("Give either texts or `--file`, not both.")
     if conll and (texts or json):
         raise ValueError("`--conll` reads a file or standard input, and prints no JSON.")
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"An argument is not UTF-8: {text!r}.") from None
+    _check_encoding(texts)
     model: Any = load_model(run)
     task = _task_of(model)
     sources: Iterable[Iterable[str]] = _lines_of_stdin()
@@ -175,6 +180,51 @@ def predict(
                 _print_json(data)
             else:
                 print(line, flush=True)
+
+
+@app.command(name="explain")
+def explain_verdict(
+    run: Run,
+    text: tyro.conf.Positional[str],
+    *,
+    method: explaining.Method = "integrated_gradients",
+    steps: int = 64,
+    label: str | None = None,
+    out: str | None = None,
+    json: bool = False,
+) -> None:
+    """Show which words of a text moved the verdict of a sentiment model, and draw a picture of it.
+
+    Args:
+        run: The folder of a training run, or a .keras file.
+        text: The text.
+        method: Integrated gradients, which add up to what the text does to the verdict; or occlusion, which
+            hides each word in turn.
+        steps: How finely the gradients are integrated.
+        label: The label to explain, by default the likeliest.
+        out: The picture: a .png, .pdf or .svg file, by default `explain.png` in the run's folder.
+        json: Print one JSON object.
+    """
+    _check_encoding((text,))
+    place = Path(run)
+    path = Path(out) if out else (place if place.is_dir() else place.parent) / "explain.png"
+    if path.suffix.lower() not in (".png", ".pdf", ".svg") or path.is_dir():
+        raise ValueError(
+            f"`out` must be a file that ends in .png, .pdf or .svg, got {str(path)!r}."
+        )
+    found = explaining.explain(load_model(run), text, method, steps=steps, label=label)
+    if found.tokens:
+        with written_whole(path) as beside, warnings.catch_warnings():
+            # A sign that the font has not is a box in the picture, which says it.
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)
+            explaining.picture(found).savefig(beside, dpi=150)
+    if json:
+        _print_json({"text": text, **explaining.data(found)})
+        return
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print(explaining.view(found, shutil.get_terminal_size().columns, colour))
+    if found.tokens:
+        print(f"\npicture: {path}")
 
 
 @app.command(name="export")
@@ -247,6 +297,14 @@ def cells_table(features: int, units: int, markdown: bool = False) -> str:
         "A gate in brackets follows from the others and has no weights. Without a number: the cell "
         "takes no such sizes with its default options."
     )
+
+
+def _check_encoding(texts: Iterable[str]) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"An argument is not UTF-8: {text!r}.") from None
 
 
 def _print_json(content: object) -> None:

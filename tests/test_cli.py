@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -17,7 +18,15 @@ from kerasrnn import cells, cli
 from kerasrnn.applications._runs import RunConfig, said_by_a_fresh_process
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
-from tests.applications._helpers import command, environment, write_texts
+from kerasrnn.applications.sequence_labeling import task as labeling
+from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig
+from tests.applications._helpers import (
+    command,
+    environment,
+    flags,
+    write_names,
+    write_texts,
+)
 
 # A probability on the screen has three digits.
 ON_SCREEN = 6e-4
@@ -62,28 +71,32 @@ def described(config_class: type) -> dict[str, str]:
     return words
 
 
-def test_help_shows_every_setting_with_its_meaning_and_default(run):
-    status, output, _ = run("train", "sentiment", "--help")
-    shown, words = plain(output), described(SentimentConfig)
+@pytest.mark.parametrize("config", [SentimentConfig, SequenceLabelingConfig])
+def test_help_shows_every_setting_with_its_meaning_and_default(run, config):
+    status, output, _ = run("train", config.task, "--help")
+    shown, words = plain(output), described(config)
     assert status == 0
-    for field in dataclasses.fields(SentimentConfig):
+    for field in dataclasses.fields(config):
         flag = field.name.replace("_", "-")
         assert re.search(rf"--(no-)?{flag}\b", shown), field.name
         assert words[field.name] in shown, field.name
         default = field.default
         default = " ".join(default) if isinstance(default, tuple) else default
         assert f"{words[field.name]} (default: {default})" in shown, field.name
-    assert set(words) == {field.name for field in dataclasses.fields(SentimentConfig)}
-    assert issubclass(SentimentConfig, RunConfig)
+    assert set(words) == {field.name for field in dataclasses.fields(config)}
+    assert issubclass(config, RunConfig)
 
 
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
-        ((), ["train", "evaluate", "predict", "export", "cells"]),
-        (("train",), ["sentiment", "Train a sentiment classifier"]),
+        ((), ["train", "evaluate", "predict", "explain", "export", "cells"]),
+        (("train",), ["sentiment", "Train a sentiment classifier", "sequence-labeling"]),
         (("evaluate",), ["RUN", "--dataset", "--text-column", "--json", "Print one JSON object."]),
         (("predict",), ["RUN", "--file", "--json", "standard input", "a text on each line"]),
+        (("predict",), ["--conll", "--token-column", "1 for CoNLL-U"]),
+        (("evaluate",), ["--token-column", "--label-column", "--label", "--on-fault"]),
+        (("explain",), ["RUN", "--method", "--label", "--out", "integrated_gradients"]),
         (("export",), ["RUN", "--out", "--overwrite", "takes raw strings"]),
         (("cells",), ["--features", "--units", "for counting the parameters. (default: 128)"]),
     ],
@@ -384,3 +397,213 @@ def test_a_folder_that_holds_a_run_is_refused(run, trained):
     status, _, errors = run("train", "sentiment", "--out", trained.folder)
     assert status == 2 and "already holds a run" in errors
     assert "--resume" in errors and "--overwrite" in errors
+
+
+# Sequence labeling
+
+
+def test_train_a_labeler(run, labeler, tmp_path):
+    """A finished run that goes on stays as it is; its SavedModel speaks in a process of its own."""
+    out = tmp_path / "run"
+    shutil.copytree(labeler.folder, out)
+    words = flags(**labeler.settings | {"bidirectional": None}, out=out, resume=True)
+    status, output, _ = run("train", "sequence-labeling", *words)
+    assert status == 0
+    f1, accuracy = (labeler.metrics[part]["entity_f1"] for part in ("test", "validation"))
+    assert f"test entity F1 {f1:.4f} (validation {accuracy:.4f}) on 32 held-out" in output
+    said = output.partition("with TensorFlow alone:\n")[2].splitlines()
+    model = labeling.load(out)
+    for line, example in zip(said, labeling.EXAMPLES, strict=False):
+        (given,) = model.label([example.split()])
+        assert line == " ".join(map("/".join, zip(given.tokens, given.labels, strict=True)))
+    assert (
+        said[-1]
+        == f'ask it yourself: kerasrnn predict {out} "Dr. Berg works at the University of Leeds."'
+    )
+
+
+@pytest.mark.slow
+def test_train_a_labeler_with_no_more_than_its_defaults(tmp_path):
+    done = subprocess.run(
+        command("train", "sequence-labeling", "--epochs", 2, "--units", 20),
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "test entity F1" in done.stdout and "Anna/" in done.stdout
+    assert (tmp_path / "runs/sequence-labeling/saved_model/saved_model.pb").is_file()
+
+
+def test_evaluate_a_labeler(run, labeler, tagger):
+    status, output, _ = run("evaluate", labeler.folder)
+    assert status == 0
+    measured = labeler.metrics["test"]
+    assert f"entity F1 {measured['entity_f1']:.4f} (precision" in output
+    rows = [line.split() for line in output.splitlines()]
+    for name, figures in measured["labels"].items():
+        (row,) = [row for row in rows if row and row[0] == name]
+        assert row[3:] == [f"{figures['f1']:.4f}", str(figures["support"])]
+    assert ["true", "\\", "given", *measured["confusion"]] in rows
+    status, output, _ = run("evaluate", tagger.folder, "--json")
+    assert status == 0 and output.count("\n") == 1
+    expected = tagger.metrics["test"] | {"dataset": " ".join(tagger.settings["dataset"])}
+    assert json.loads(output) == expected | {"part": "test"}
+
+
+def test_evaluate_a_labeler_on_a_file(run, labeler, tmp_path):
+    path = tmp_path / "names.tsv"
+    path.write_text("B-LOC\tOslo\nO\twas\n")
+    words = ("--dataset", path, "--label-column", "0", "--token-column", "-1", "--json")
+    status, output, _ = run("evaluate", labeler.folder, *words)
+    measured = json.loads(output)
+    assert (status, measured["tokens"], measured["part"]) == (0, 2, "all")
+    assert measured["labels"]["LOC"]["support"] == 1
+
+
+@pytest.mark.slow
+def test_evaluate_a_labeler_on_conll2003(run, labeler):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    if not tfds.builder("conll2003").is_prepared():
+        pytest.skip("TFDS has not prepared conll2003 on this machine")
+    status, output, _ = run("evaluate", labeler.folder, "--dataset", "conll2003", "--json")
+    assert status == 0 and json.loads(output)["sentences"] == 3453
+
+
+def test_flags_of_the_other_task_are_refused(run, labeler, trained, tmp_path):
+    file = write_names(tmp_path / "names.conll", 4)
+    for words, message in (
+        (
+            ("evaluate", labeler.folder, "--text-column", "text"),
+            "--text-column says nothing to this",
+        ),
+        (("evaluate", trained.folder, "--token-column", 0), "--token-column says nothing to this"),
+        (("evaluate", trained.folder, "--on-fault", "repair"), "--on-fault says nothing to this"),
+        (
+            ("evaluate", trained.folder, "--dataset", "a", "b"),
+            "`dataset` must be one data set, got a b",
+        ),
+        (("evaluate", labeler.folder, "--label-column", "tag"), "`label_column` must be a number"),
+        (
+            ("predict", trained.folder, "--conll", "--file", file),
+            "`--conll` is for models that label",
+        ),
+        (
+            ("predict", labeler.folder, "--conll", "a text"),
+            "`--conll` reads a file or standard input",
+        ),
+        (
+            ("predict", labeler.folder, "--conll", "--json"),
+            "`--conll` reads a file or standard input",
+        ),
+    ):
+        status, output, errors = run(*words)
+        assert (status, output) == (2, ""), words
+        assert errors.count("\n") == 1 and message in errors
+
+
+def test_predict_labels_each_sentence(run, labeler, tagger):
+    texts = ["Ole was in Oslo. Ida was not!", "", "É 🙂"]
+    tokens = [["Ole", "was", "in", "Oslo", "."], ["Ida", "was", "not", "!"], ["É", "🙂"]]
+    expected = labeling.load(labeler.folder).label(tokens)
+    status, output, _ = run("predict", labeler.folder, *texts)
+    assert status == 0
+    assert output.splitlines() == [labeling.in_line(row, "BIO") for row in expected]
+    stdin = "\n".join(texts).encode()
+    status, output, _ = run("predict", labeler.folder, "--json", stdin=stdin)
+    rows = [json.loads(line) for line in output.splitlines()]
+    assert [row["tokens"] for row in rows] == tokens
+    for row, labelled in zip(rows, expected, strict=True):
+        assert tuple(row["labels"]) == labelled.labels
+        assert row["scores"] == pytest.approx(labelled.scores, abs=TOLERANCE)
+        assert all(set(entity) == {"type", "start", "stop", "text"} for entity in row["entities"])
+    status, output, _ = run("predict", tagger.folder, "the dog sees")
+    assert status == 0
+    assert re.fullmatch(r"the/[A-Z]+ dog/[A-Z]+ sees/[A-Z]+\n", output)
+
+
+TREEBANK = """\
+# newdoc
+# text = Ida was in Leeds
+1-2\tIda was\t_
+1\tIda\t_
+2\twas\t_
+3\tin\t_
+3.1\tnothing\t_
+4\tLeeds\t_
+
+1\tOslo\t_
+"""
+
+
+def test_predict_reads_and_writes_columns(run, labeler, tmp_path):
+    """CoNLL-U from standard input, and columns with documents from a file."""
+    model = labeling.load(labeler.folder)
+    one, other = (row.labels for row in model.label([["Ida", "was", "in", "Leeds"], ["Oslo"]]))
+    words = ("predict", labeler.folder, "--conll")
+    status, output, _ = run(*words, "--token-column", "1", stdin=TREEBANK.encode())
+    assert status == 0
+    given = [line.split("\t") for line in output.splitlines()]
+    lines = [line.split("\t") for line in TREEBANK.splitlines()]
+    assert [row[:3] for row in given] == lines
+    added = [(number, row[3]) for number, row in enumerate(given) if len(row) > 3]
+    assert added == list(zip((3, 4, 5, 7, 9), (*one, *other), strict=True))
+    (tmp_path / "x.conll").write_text("-DOCSTART- -X-\n\nOslo X\n")
+    status, output, _ = run(*words, "--file", tmp_path / "x.conll")
+    assert output == f"-DOCSTART- -X-\n\nOslo X {other[0]}\n"
+    status, _, errors = run(*words, "--token-column", "2", stdin=b"Oslo X\n")
+    assert status == 2 and "Line 1 has no token in column 2, named by `token_column`" in errors
+    # What comes out can be read again, and holds what the model said.
+    status, output, _ = run(*words, "--file", write_names(tmp_path / "names.conll", 6))
+    (tmp_path / "again.conll").write_text(output, "utf-8")
+    part = kerasrnn.datasets.conll_file(tmp_path / "again.conll")
+    assert [row.labels for row in model.label(part.tokens)] == part.labels
+
+
+def test_export_a_labeler(run, labeler, tmp_path):
+    out = tmp_path / "served"
+    assert run("export", labeler.folder, "--out", out)[:2] == (0, f"written to {out}\n")
+    assert (out / "saved_model.pb").is_file()
+    status, _, errors = run("export", labeler.folder, "--out", out)
+    assert status == 2 and f"`out` is there already: {out}" in errors
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "message"),
+    [
+        ("Anna B-PER\nran\n", (), "names.conll, line 2: the row has 1 columns"),
+        ("Anna B-PER\n\na O\nOslo I-LOC\n", (), "names.conll, line 4: I-LOC stands where"),
+        ("", (), "names.conll holds no sentence at all"),
+        ("caf\udce9 O\n", (), "names.conll is not UTF-8: byte 0xe9 at offset 3"),
+        ("a O\n", ("--label-column", 4), "names.conll has no column 4"),
+        ("a O\n\n" * 20, (), "must have at least two labels, got ('O',)"),
+        ("a X\n\nb Y\n\n" * 9, ("--scheme", "BIO"), "`scheme` is 'BIO', but the labels are of no"),
+        ("a X\n\nb Y\n\n" * 9, ("--cell", "lsmt"), "`cell` was 'lsmt'. Did you mean 'lstm'"),
+        ("a X\n\nb Y\n\n" * 9, ("--word-vectors", "WIDE"), "`embedding_dim`; got (2, 3)"),
+        ("a X\n\nb Y\n\n" * 9, ("--word-vectors", "RAGGED"), "RAGGED, line 2: there are 1 numbers"),
+    ],
+)
+def test_what_a_labeler_cannot_learn_from(run, tmp_path, monkeypatch, content, words, message):
+    """One line that says where, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "names.conll").write_text(content, "utf-8", errors="surrogateescape")
+    (tmp_path / "WIDE").write_text("a 1 2 3\n")
+    (tmp_path / "RAGGED").write_text("a 1 2\nb 3\n")
+    before = sorted(tmp_path.iterdir())
+    small = ("--units", 2, "--embedding-dim", 2, "--out", "run")
+    status, output, errors = run(
+        "train", "sequence-labeling", "--dataset", "names.conll", *small, *words
+    )
+    assert (status, output) == (2, "")
+    assert errors.startswith("kerasrnn: error: ") and errors.count("\n") == 1 and message in errors
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_settings_of_a_labeler_that_cannot_be(run):
+    for words in (("--decoder", "greedy"), ("--on-fault", "keep"), ("--text-column", "text")):
+        status, output, errors = run("train", "sequence-labeling", *words)
+        assert (status, output) == (2, "") and words[0] in errors
+    status, _, errors = run("train", "sequence-labeling", "--dataset")
+    assert status == 2 and "`dataset` must be a name, or up to three files" in plain(errors)

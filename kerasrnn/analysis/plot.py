@@ -37,8 +37,17 @@ from kerasrnn.analysis._drawing import (
 from kerasrnn.analysis._measures import HIGH, LOW, belt, is_valve
 from kerasrnn.analysis._measures import saturation as _saturation
 from kerasrnn.analysis._trace import LayerTrace, Trace
+from kerasrnn.analysis._words import word_scores
 
-__all__ = ["cell_diagram", "gates", "gradient_norms", "saturation", "states", "unit_over_text"]
+__all__ = [
+    "cell_diagram",
+    "gates",
+    "gradient_norms",
+    "saturation",
+    "states",
+    "unit_over_text",
+    "word_scores",
+]
 
 
 def gates(

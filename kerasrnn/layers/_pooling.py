@@ -63,15 +63,30 @@ class SequencePooling(keras.layers.Layer):
         self.built = True
 
     def call(self, sequences: Tensor, mask: Tensor | None = None) -> Tensor:
-        valid = ops.ones_like(sequences[..., :1], dtype="bool")
-        if mask is not None:
-            valid = ops.logical_and(valid, ops.cast(mask, "bool")[..., None])
         if self.mode == "max":
+            valid = self._valid(sequences, mask)
             lowest = ops.where(valid, sequences, float("-inf"))
             # With a least value also a batch or a sequence of length 0 has a maximum.
             largest = ops.max(lowest, axis=1, initial=float("-inf"))
             zeros = ops.zeros_like(ops.sum(sequences, axis=1))
             return ops.where(ops.any(valid, axis=1), largest, zeros)
+        weights = self.step_weights(sequences, mask)[..., None]
+        read = ops.sum(weights * ops.cast(sequences, weights.dtype), axis=1)
+        return ops.cast(read, sequences.dtype)
+
+    def step_weights(self, sequences: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The weight of each step in the mean, `(batch, time)`; they add up to 1, and masked ones are 0.
+
+        Args:
+            sequences: `(batch, time, features)`.
+            mask: Boolean `(batch, time)`.
+
+        Raises:
+            ValueError: If the mode is `"max"`, which has no weights.
+        """
+        if self.mode == "max":
+            raise ValueError("`step_weights` is for the modes mean and attention, not max.")
+        valid = self._valid(sequences, mask)
         # At least in float32: in 16 bits neither scores nor sums over many steps are safe.
         wide = keras.backend.result_type(sequences.dtype, "float32")
         weights = ops.cast(valid, wide)
@@ -84,8 +99,12 @@ class SequencePooling(keras.layers.Layer):
             largest = ops.max(scores, axis=1, keepdims=True, initial=-1e9)
             weights = weights * ops.exp(scores - largest)
         weights = weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-7)
-        read = ops.sum(weights * ops.cast(sequences, wide), axis=1)
-        return ops.cast(read, sequences.dtype)
+        return weights[..., 0]
+
+    def _valid(self, sequences: Tensor, mask: Tensor | None) -> Tensor:
+        """Which steps count, boolean `(batch, time, 1)`."""
+        valid = ops.ones_like(sequences[..., :1], dtype="bool")
+        return valid if mask is None else ops.logical_and(valid, ops.cast(mask, "bool")[..., None])
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> None:
         """One vector has no steps to mask."""

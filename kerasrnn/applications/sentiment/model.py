@@ -201,8 +201,23 @@ class SentimentClassifier(keras.Model):
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         ids = self.word_ids(inputs) if inputs.dtype == tf.string else inputs
-        mask = ops.not_equal(ids, 0)
         x = self.embedding(self.word_dropout(ids, training=training))
+        return self.verdict(self.read_vectors(x, ops.not_equal(ids, 0), training)[0])
+
+    def read_vectors(
+        self, x: Tensor, mask: Tensor, training: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """All that lies between the words' vectors and the verdict.
+
+        Args:
+            x: The vectors, `(batch, time, embedding_dim)`.
+            mask: Boolean `(batch, time)`, the steps that hold a word.
+            training: Whether the dropouts are at work.
+
+        Returns:
+            What the verdict is given on, `(batch, features * readings)`, and the outputs of the last
+            recurrent layer, `(batch, time, features)`, which the readings read.
+        """
         x = self.embedding_dropout(x, training=training)
         for layer, dropout in zip(self.recurrent, self.between, strict=True):
             x, *states = layer(x, mask=mask, training=training)
@@ -210,7 +225,7 @@ class SentimentClassifier(keras.Model):
                 x = dropout(x, training=training)
         pooled = iter([pooling(x, mask=mask) for pooling in self.pooling])
         vectors = [self._last(states) if mode == "last" else next(pooled) for mode in self.reading]
-        return self.verdict(self.between[-1](ops.concatenate(vectors, -1), training=training))
+        return self.between[-1](ops.concatenate(vectors, -1), training=training), x
 
     def _last(self, states: list[Tensor]) -> Tensor:
         """The final hidden state, of both directions if there are two."""
@@ -224,9 +239,12 @@ class SentimentClassifier(keras.Model):
 
     def ragged_ids(self, texts: Tensor) -> Any:
         """The numbers of the words that are read of each text: a ragged int64 tensor."""
-        ids = self.word_numbers(texts)
+        return self.part_read(self.word_numbers(texts))
+
+    def part_read(self, words: Any) -> Any:
+        """What is read of each row of a ragged tensor: a part from its start, and one from its end."""
         start = self.max_length // 4
-        return tf.concat([ids[:, :start], ids[:, start:][:, start - self.max_length :]], axis=1)
+        return tf.concat([words[:, :start], words[:, start:][:, start - self.max_length :]], axis=1)
 
     def classify(self, texts: Sequence[str], batch_size: int = 64) -> list[Verdict]:
         """The verdicts on texts, one for each, in their order.
