@@ -19,6 +19,7 @@ import tyro
 from kerasrnn import cells, datasets
 from kerasrnn.applications import SentimentClassifier, SequenceLabeler
 from kerasrnn.applications._runs import (
+    RunFolder,
     export,
     load_model,
     said_by_a_fresh_process,
@@ -84,13 +85,15 @@ class MeasuredData:
     """The column of the labels in a file: for sentiment its name, for sequence labeling its number."""
     token_column: int | None = None
     """Sequence labeling: the column of the tokens in a file, from 0, or from the end with -1."""
+    source_scheme: Literal["BIO", "IOB1", "BIOES", "BILOU"] | None = None
+    """Sequence labeling: the scheme of the labels in a file of columns."""
     label: str | None = None
     """Sequence labeling: which labels of a data set that has several, such as `upos`."""
     on_fault: Literal["refuse", "repair"] | None = None
     """Sequence labeling: what is done with labels that break their scheme."""
 
-    def of(self, kind: type) -> Any:
-        """The same as a task's own class has it.
+    def of(self, kind: type, run: str) -> Any:
+        """The same as a task's own class has it, with what the run was trained with where nothing is given.
 
         Raises:
             ValueError: If something is given that is not for that task.
@@ -110,6 +113,12 @@ class MeasuredData:
                     f"`label_column` must be a number, from 0, got {self.label_column!r}."
                 )
             given["label_column"] = int(given["label_column"])
+        if given.get("dataset") and Path(run).is_dir():
+            saved = RunFolder(run).saved_config()
+            inherited = {"text_column", "label_column", "token_column", "on_fault"}
+            if kind is TagDataConfig and tuple(saved["dataset"]) == self.dataset:
+                inherited.add("label")  # Of another data set the labels have other names.
+            given = {name: saved[name] for name in fields.keys() & inherited & saved.keys()} | given
         return kind(**given)
 
 
@@ -129,7 +138,7 @@ def evaluate(
     """
     task = _task_of(load_model(run))
     kind = DataConfig if task is sentiment else TagDataConfig
-    scores = task.evaluate(run, data.of(kind), show_progress=not json)
+    scores = task.evaluate(run, data.of(kind, run), show_progress=not json)
     if json:
         _print_json(scores)
     else:
@@ -166,6 +175,8 @@ def predict(
     task = _task_of(model)
     sources: Iterable[Iterable[str]] = _lines_of_stdin()
     if texts or file:
+        if file and not Path(file).is_file():
+            raise FileNotFoundError(f"There is no file {file}.")
         sources = [datasets.lines_utf8(Path(file)) if file else texts]
     if conll:
         if task is not sequence_labeling:

@@ -2,7 +2,7 @@
 
 `keras.metrics` for `compile(metrics=[...])`. They count over all batches and divide at the end, so
 the sizes and the padding of the batches do not matter. Steps that the mask of the predictions
-leaves out, or whose sample weight is 0, do not count.
+leaves out, whose sample weight is 0 or whose right label is a negative number do not count.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class _TagMetric(keras.metrics.Metric):
             self.check_scores(shape[-1])
             y_pred = ops.argmax(y_pred, axis=-1)
         y_true, y_pred = ops.cast(y_true, "int32"), ops.cast(y_pred, "int32")
-        weights = ops.ones_like(y_true, dtype="float32")
+        # `CRF.loss` leaves out steps whose tag is negative, and so does what measures.
+        weights = ops.cast(y_true >= 0, "float32")
         for given in (mask, sample_weight):
             if given is not None:
                 given = ops.cast(_without_last_axis(given), "float32")

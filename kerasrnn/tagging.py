@@ -18,6 +18,7 @@ one does not begin one. So a lone `I-PER` is an entity, and so is what follows a
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -189,8 +190,9 @@ def transitions(
 def guess_scheme(sentences: Iterable[Iterable[str]]) -> str | None:
     """The scheme in which labels are written.
 
-    It is the one that has all the labels and is broken the least; among equals the first of
-    `SCHEMES`, where BIO comes before IOB1.
+    It is the one that is broken the least; among equals the first of `SCHEMES`, where BIO comes before
+    IOB1. One label in ten, of those that are not "O", may be strange to it: a slip of the pen does not make
+    labels of a scheme into labels of none.
 
     Args:
         sentences: Sequences of labels.
@@ -208,15 +210,23 @@ def guess_scheme(sentences: Iterable[Iterable[str]]) -> str | None:
     True
     """
     rows = [list(labels) for labels in sentences]
-    if all(label == "O" for labels in rows for label in labels):
-        return None
+    counts = Counter(label for labels in rows for label in labels if label != "O")
     broken = {}
     for scheme in SCHEMES:
-        try:
-            broken[scheme] = sum(len(faults(labels, scheme)) for labels in rows)
-        except ValueError:
-            continue  # It does not have all the labels.
+        strange = {label for label in counts if not _has(scheme, label)}
+        slips = sum(counts[label] for label in strange)
+        if counts and slips <= counts.total() / 10:
+            known = [["O" if label in strange else label for label in labels] for labels in rows]
+            broken[scheme] = slips + sum(len(faults(labels, scheme)) for labels in known)
     return min(broken, key=lambda scheme: broken[scheme], default=None)
+
+
+def _has(scheme: str, label: str) -> bool:
+    try:
+        _read_label(label, scheme)
+    except ValueError:
+        return False
+    return True
 
 
 def _known(scheme: str) -> str:

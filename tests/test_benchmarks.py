@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import kerasrnn
-from benchmarks import _measure, cells, crf, layers
+from benchmarks import _measure, cells, classics, crf, layers
 from benchmarks.layers import Options, Workload
 
 
@@ -219,3 +219,130 @@ def test_both_taggers_learn_and_only_their_last_layers_differ():
     ]
     assert all(shape == shapes[0] for shape in shapes)
     assert {m.jit_compile for m in made.values()} == {True, False}
+
+
+# The classic effects.
+
+
+def classic(tmp_path, **options):
+    sizes = {"delay_units": 2, "beat_units": 2, "adding_units": 2, "test_examples": 20}
+    budgets = {"spike_batches": 2, "adding_batches": 2, "check_every": 1}
+    lengths = {"delay_lengths": (11,), "beat_lengths": (3,), "adding_lengths": (4, 5)}
+    return classics.Options(**{**sizes, **budgets, **lengths, "out": str(tmp_path), **options})
+
+
+def test_classics_go_on_where_they_stopped(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def learn(name, problem, sizes, seed):
+        if len(asked) == 6:
+            raise KeyboardInterrupt
+        asked.append((name, sizes["length"], seed))
+        return {"error": 0.25, "right": 0.5, **LEARNED}
+
+    monkeypatch.setattr(cells, "learn", learn)
+    monkeypatch.setattr(cells, "_clear", lambda: None)  # There is nothing to let go of.
+    with pytest.raises(KeyboardInterrupt):
+        classics.main(classic(tmp_path, adding_cells=("simple_rnn", "gru")))
+    spikes = [(name, length, 1) for length in (11, 3) for name in ("lstm", "peephole_lstm")]
+    assert asked == [*spikes, ("simple_rnn", 4, 1), ("gru", 4, 1)]
+    monkeypatch.setattr(cells, "learn", lambda *given: {"error": 0.5, "right": 1.0, **LEARNED})
+    classics.main(classic(tmp_path, adding_cells=("simple_rnn", "gru"), seeds=(1, 2)))
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))["results"]
+    # What was there has stayed: 6 of the 8 networks of the first seed.
+    assert [one["error"] for one in results] == 6 * [0.25] + 10 * [0.5]
+    said = capsys.readouterr().out
+    assert said.startswith((tmp_path / "results.txt").read_text("utf-8"))
+    (row,) = (line for line in said.splitlines() if line.split()[:2] == ["gru", "5"])
+    assert "0.5000" in row and "never, never" in row
+    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_classics_of_another_machine_are_kept(tmp_path, monkeypatch):
+    _measure.write(tmp_path, "results", {"where": {"cores": 0}, "results": []})
+    with pytest.raises(ValueError, match=r"of another machine or other versions \(cores 0\)"):
+        classics.main(classic(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seeds": (0, 1)}, r"`seeds` must be greater than 0, got \(0, 1\)"),
+        ({"spike_batches": 3, "check_every": 2}, "`spike_batches` must be a multiple of .*got 3"),
+        ({"delay_lengths": (10,)}, "`delay_lengths` must be greater than 10, got 10"),
+        ({"spike_cells": ("lsmt",)}, "Unknown cell: .*'lstm'"),
+    ],
+)
+def test_classics_with_options_that_cannot_be(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        classics.main(classic(tmp_path, **wrong))
+
+
+def test_spikes_are_judged_by_the_step():
+    data = classics.PROBLEMS["spike_delays"].data(30, 200, 1).batch(200)
+    _, targets, weights = next(data.as_numpy_iterator())
+    # A step is a tenth of the range. Off by less than half of one is right, where it counts.
+    for off, right in ((0.0, 1), (0.04, 1), (-0.06, 0)):
+        noise = np.where(weights[..., None] > 0, targets + off, 9)
+        found = classics.judge_delays(targets, weights, noise)
+        assert found == {"error": pytest.approx(off**2, abs=1e-6), "right": right}
+    same = classics.judge_delays(targets, weights, np.full_like(targets, 0.5))
+    assert same["error"] == pytest.approx(classics.chance("spike_delays", 30), rel=0.1)
+
+    data = classics.PROBLEMS["timed_spikes"].data(4, 10, 1).batch(10)
+    _, targets, weights = next(data.as_numpy_iterator())
+    assert classics.judge_spikes(targets, weights, targets) == {"error": 0, "right": 1}
+    late = targets.copy()
+    late[0] = np.roll(late[0], 1, axis=0)
+    assert classics.judge_spikes(targets, weights, late)["right"] == 0.9
+    same = classics.judge_spikes(targets, weights, np.full_like(targets, 1 / 4))
+    assert same["error"] == pytest.approx(classics.chance("timed_spikes", 4))
+
+
+def learned(tmp_path, **options):
+    """The results of a run, by problem and cell, with the seeds in order."""
+    classics.main(classics.Options(out=str(tmp_path), **options))
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))["results"]
+    found = {}
+    for one in results:
+        found.setdefault((one["settings"]["problem"], one["settings"]["cell"]), []).append(one)
+    return found
+
+
+def test_a_gated_cell_adds_where_a_plain_one_does_not(tmp_path):
+    """The quick form: 30 steps, one seed."""
+    found = learned(
+        tmp_path,
+        problems=("adding",),
+        adding_cells=("simple_rnn", "gru"),
+        adding_lengths=(30,),
+        adding_units=16,
+        adding_batches=400,
+    )
+    plain, gated = (found["adding", name][0]["error"] for name in ("simple_rnn", "gru"))
+    assert gated < 0.04 < 0.12 < plain
+
+
+@pytest.mark.slow
+def test_gated_cells_add_over_200_steps_and_a_plain_one_does_not(tmp_path):
+    found = learned(tmp_path, problems=("adding",))
+    assert all(
+        found["adding", name][0]["error"] < 0.02 for name in ("gru", "lstm", "peephole_lstm")
+    )
+    assert found["adding", "simple_rnn"][0]["error"] > 0.15
+
+
+@pytest.mark.slow
+def test_with_peepholes_more_networks_learn_to_keep_time(tmp_path):
+    found = learned(tmp_path, problems=("timed_spikes",), seeds=tuple(range(1, 11)))
+    plain, peepholes = (
+        sum(one["right"] == 1 for one in found["timed_spikes", name])
+        for name in ("lstm", "peephole_lstm")
+    )
+    assert peepholes > plain
+
+
+@pytest.mark.slow
+def test_time_is_measured_with_and_without_peepholes(tmp_path):
+    found = learned(tmp_path, problems=("spike_delays",))
+    assert all(seeds[0]["right"] > 0.98 for seeds in found.values())

@@ -54,7 +54,8 @@ class LengthBatches(abc.ABC):
     """Cuts sequences into batches in which like lengths are together.
 
     A data set of the batches knows its length. The time of a batch is one of few values, as the
-    layers are compiled for each: there are at most eight shapes, in all epochs together.
+    layers are compiled for each: there are at most eight shapes, in all epochs together, and some more
+    where a few sequences are much longer than the others.
 
     A subclass says in `read` what a batch is.
 
@@ -66,7 +67,13 @@ class LengthBatches(abc.ABC):
         self.lengths = lengths
         # One shape is left for the batch that is not full.
         sevenths = np.quantile(lengths, np.arange(1, 8) / 7, method="higher")
-        self.times = np.unique(np.maximum(sevenths, 1)).astype(np.int64)
+        times = np.unique(np.maximum(sevenths, 1)).astype(np.int64).tolist()
+        self.usual = times[-1]
+        # A few sequences that are much longer than the others must not make many others as long.
+        while len(times) > 1 and times[-1] > 2.5 * times[-2]:
+            self.usual = min(self.usual, 2 * times[-2])
+            times.insert(-1, 2 * times[-2])
+        self.times = np.array(times, np.int64)
 
     @abc.abstractmethod
     def read(self, numbers: Tensor, time: Tensor) -> Any:
@@ -128,11 +135,12 @@ class LengthBatches(abc.ABC):
         if rest:
             # Of one shape in every epoch, wherever it is cut out.
             last = tf.data.Dataset.from_tensors(order[start : start + rest])
-            batches = batches.concatenate(last.map(lambda n: self.read(n, self.times[-1])))
+            batches = batches.concatenate(last.map(lambda n: self._read(n, self.usual)))
         return batches
 
-    def _read(self, numbers: tf.Tensor) -> Any:
-        longest = tf.reduce_max(tf.gather(tf.constant(self.lengths, tf.int64), numbers))
+    def _read(self, numbers: tf.Tensor, least: int = 0) -> Any:
+        lengths = tf.gather(tf.constant(self.lengths, tf.int64), numbers)
+        longest = tf.maximum(tf.reduce_max(lengths), least)
         return self.read(
             numbers, tf.gather(self.times, tf.searchsorted(self.times, longest[None])[0])
         )

@@ -304,15 +304,17 @@ def _in_scheme(
     on_fault: str,
 ) -> tuple[str, ...]:
     """The labels of the sentence that begins in a line, well-formed and in the scheme that is wanted."""
-    try:
-        faults = tagging.faults(labels, scheme)
-    except ValueError as error:
-        raise ValueError(f"{path}, in the sentence of line {line}: {error}") from None
+    for index, label in enumerate(labels):
+        try:
+            tagging.spans([label], scheme)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line + index}: {error}") from None
+    faults = tagging.faults(labels, scheme)
     if faults and on_fault == "refuse":
         index, message = faults[0]
         raise ValueError(
-            f"{path}, line {line + index}: {message}. `on_fault='repair'` mends such labels, and "
-            "`scheme` names another scheme."
+            f"{path}, line {line + index}: {message}. The labels are taken to be {scheme}; if they are "
+            "not, name their scheme. `on_fault='repair'` mends labels that break it."
         )
     if target_scheme is None and on_fault == "keep":
         return labels

@@ -52,6 +52,8 @@ class TaggedSentences:
                     f"Sentence {index} has {len(tokens)} tokens and {len(labels)} labels; it must "
                     f"have one label for each token, and a token at least: {' '.join(tokens)[:80]!r}"
                 )
+            if not all(tokens):
+                raise ValueError(f"Sentence {index} has an empty token: {tokens!r}.")
             if not known.issuperset(labels):
                 strange = next(label for label in labels if label not in known)
                 raise ValueError(

@@ -28,7 +28,9 @@ class WordVectors(NamedTuple):
     found: np.ndarray
 
 
-def word_vectors(path: str | Path, words: Iterable[str], show_progress: bool = True) -> WordVectors:
+def word_vectors(
+    path: str | Path, words: Iterable[str], show_progress: bool = True, size: int | None = None
+) -> WordVectors:
     r"""The vectors of some words, from a text file of GloVe, word2vec or fastText, `.gz` or not.
 
     A line is a word and its numbers, with a space between them. The first line of word2vec and
@@ -43,6 +45,7 @@ def word_vectors(path: str | Path, words: Iterable[str], show_progress: bool = T
         path: The file, UTF-8. It is taken as compressed if its name ends in `.gz`.
         words: The words, in the order that the result has.
         show_progress: Whether to show a bar while someone is watching.
+        size: How many numbers a vector must have, if it matters.
 
     Returns:
         A `WordVectors`: `vectors` and `found`.
@@ -72,10 +75,15 @@ def word_vectors(path: str | Path, words: Iterable[str], show_progress: bool = T
     wanted = {*words, *(word.lower() for word in words)}
     kept: dict[str, np.ndarray] = {}
     with _opened(path, show_progress) as lines:
-        promised, size, lines = _measured(path, lines)
+        promised, width, lines = _measured(path, lines)
+        if size not in (None, width):
+            raise ValueError(
+                f"{path} has vectors of {width} numbers, and {size} are wanted: `size`, or a model's "
+                f"`embedding_dim`, must be {width}."
+            )
         read = 0
         for number, line in lines:
-            word, numbers = _parted(path, number, line, size)
+            word, numbers = _parted(path, number, line, width)
             read += 1
             if word in wanted and word not in kept:
                 kept[word] = _floats(path, number, numbers)
@@ -84,7 +92,7 @@ def word_vectors(path: str | Path, words: Iterable[str], show_progress: bool = T
             f"{path} has vectors for {read} words, and its first line promises {promised}: it was "
             "cut off, or has another first line than word2vec's. Get it once more."
         )
-    vectors = np.zeros((len(words), size), np.float32)
+    vectors = np.zeros((len(words), width), np.float32)
     found = np.zeros(len(words), bool)
     for place, word in enumerate(words):
         vector = kept.get(word, kept.get(word.lower()))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasrnn import _keras, tagging
@@ -157,8 +158,13 @@ class CRF(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(num_tags, bool) or not isinstance(num_tags, int) or num_tags < 1:
+        if (
+            isinstance(num_tags, bool)
+            or not isinstance(num_tags, (int, np.integer))
+            or num_tags < 1
+        ):
             raise ValueError(f"`num_tags` must be a positive integer, got {num_tags!r}.")
+        num_tags = int(num_tags)
         if labels is not None and (isinstance(labels, str) or len(labels) != num_tags):
             raise ValueError(
                 f"`labels` must be a list with a name for each of the {num_tags} tags, got {labels!r}."
@@ -253,6 +259,9 @@ class CRF(keras.layers.Layer):
             return keras.KerasTensor(inputs.shape[:2], "int32")
         wide = keras.backend.result_type(self.compute_dtype, "float32")
         return keras.KerasTensor((*inputs.shape[:2], self.num_tags), wide)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return tuple(input_shape[:2])
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask

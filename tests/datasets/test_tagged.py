@@ -144,7 +144,7 @@ def test_labels_of_no_scheme(file):
     assert datasets.conll_file(path).labels == [("DET", "NOUN"), ("VERB",)]
     with pytest.raises(ValueError, match=r"cannot be told from them: DET, NOUN, VERB.*`scheme`"):
         datasets.conll_file(path, target_scheme="BIO")
-    with pytest.raises(ValueError, match=r"t.conll, in the sentence of line 1: 'DET' is not a lab"):
+    with pytest.raises(ValueError, match=r"t.conll, line 1: 'DET' is not a lab"):
         datasets.conll_file(path, scheme="BIO")
     outside = file("the O\ncat O\n")
     assert datasets.conll_file(outside, target_scheme="BIOES").labels == [("O", "O")]

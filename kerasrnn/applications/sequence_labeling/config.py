@@ -26,6 +26,9 @@ class TagDataConfig:
     """The column of the tokens in a file of columns, from 0, or from the end with -1."""
     label_column: int = -1
     """The column of the labels in a file of columns."""
+    source_scheme: Literal["BIO", "IOB1", "BIOES", "BILOU"] | None = None
+    """The scheme of the labels in a file of columns. By default it is found out: the one that is broken
+    the least."""
     on_fault: Literal["refuse", "repair"] = "refuse"
     """What is done with labels that break their scheme: refused with their line, or repaired."""
 
@@ -42,13 +45,13 @@ class SequenceLabelingConfig(TagDataConfig, TrainingConfig):
     """`sentences`, the corpus in the package; a TFDS name, `conll2003` or
     `universal_dependencies/en_ewt`; or files: to train on, then, if there are any, to validate and to
     measure on. A file that ends in `.conllu` is read as CoNLL-U, any other as columns."""
-    scheme: Literal["as it is", "BIO", "BIOES"] = "as it is"
-    """The scheme in which spans are learned and labels are given."""
+    scheme: Literal["BIO", "IOB1", "BIOES", "BILOU"] | None = None
+    """The scheme in which spans are learned and labels are given. By default that of the data."""
     least_count: int = 1
     """How often a word must occur in the training set to be known."""
     word_vectors: str | None = None
     """A text file of GloVe, word2vec or fastText to start the words' vectors from; their size must be
-    `embedding_dim`."""
+    `embedding_dim`. A word is looked up in lower case, and else as it is most often written."""
     cell: str = "lstm"
     """The recurrent cell, by its registered name: see `kerasrnn cells`."""
     units: int = 150

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from kerasrnn import _keras
+from kerasrnn import _keras, tagging
 from kerasrnn.applications._parts import (
     check_counts,
     check_names,
@@ -76,7 +77,8 @@ class SequenceLabeler(keras.Model):
         **kwargs: `name` and `dtype`.
 
     Call arguments:
-        inputs: Tokens, a string tensor `(batch, time)`, padded with the empty string; or the numbers
+        inputs: Tokens, a string tensor `(batch, time)`, padded with the empty string (Keras takes no NumPy
+            strings in `fit` and `predict`: `tf.constant` makes a tensor of them); or the numbers
             of the words and of their characters, int32 `(batch, time, 1 + max_word_length)`, padded
             with 0, which is what `token_numbers` makes of tokens.
 
@@ -149,6 +151,8 @@ class SequenceLabeler(keras.Model):
         ):
             if value not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {value!r}.")
+        if scheme is not None:
+            tagging.transitions(labels, scheme)  # Refuses one that is none, or lacks a label.
         self._arguments = {
             "vocabulary": list(vocabulary),
             "characters": list(characters),
@@ -269,7 +273,8 @@ class SequenceLabeler(keras.Model):
             read = self.character_embedding(flat)
             if self._arguments["character_reading"] == "cnn":
                 # The padding is read too: it marks the end of the word.
-                read = ops.max(self.character_reader(read), axis=1)
+                # TensorFlow's own maximum: Keras's refuses a batch of nothing.
+                read = tf.reduce_max(self.character_reader(read), axis=1)
             else:
                 read = self.character_reader(read, mask=ops.not_equal(flat, 0), training=training)
             shape = (*ops.shape(words), read.shape[-1])
@@ -311,11 +316,16 @@ class SequenceLabeler(keras.Model):
             ValueError: If the vectors have another shape.
         """
         table = self.embedding.embeddings.numpy()
-        if vectors.shape != table[2:].shape:
-            raise ValueError(
-                f"`vectors` must have the shape {table[2:].shape}, words by `embedding_dim`; got "
-                f"{vectors.shape}."
-            )
+        vectors, found = np.asarray(vectors), np.asarray(found, bool)
+        for name, value, shape in (
+            ("vectors", vectors, table[2:].shape),
+            ("found", found, (len(table) - 2,)),
+        ):
+            if value.shape != shape:
+                raise ValueError(
+                    f"`{name}` must have the shape {shape}, words of the vocabulary"
+                    f"{' by `embedding_dim`' if name == 'vectors' else ''}; got {value.shape}."
+                )
         table[2:][found] = vectors[found]
         self.embedding.embeddings.assign(table)
 
@@ -329,6 +339,7 @@ class SequenceLabeler(keras.Model):
         Raises:
             ValueError: If a sentence is not a list of strings, or a token is empty.
         """
+        check_counts(batch_size=batch_size)
         rows = [tuple(sentence) for sentence in _checked(sentences)]
         found: dict[int, Labelled] = {}
         order = sorted(range(len(rows)), key=lambda number: len(rows[number]))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from tqdm import tqdm
 
 from kerasrnn import datasets, metrics, tagging
@@ -26,6 +27,7 @@ from kerasrnn.applications.sequence_labeling.data import (
     load_corpus,
     read_parts,
     scheme_of,
+    warn_of_strange,
 )
 from kerasrnn.applications.sequence_labeling.model import Labelled, SequenceLabeler
 from kerasrnn.datasets import TaggedSentences
@@ -94,10 +96,10 @@ def train(config: SequenceLabelingConfig) -> dict[str, Any]:
 
 def build(config: SequenceLabelingConfig, corpus: Corpus) -> SequenceLabeler:
     """The untrained model that the configuration describes, for the words of a corpus."""
-    vocabulary, characters = learn_words(corpus.train, config.least_count)
+    words = learn_words(corpus.train, config.least_count)
     model = SequenceLabeler(
-        vocabulary,
-        characters,
+        words.folded,
+        words.characters,
         corpus.label_names(),
         scheme=scheme_of(corpus.train),
         cell=config.cell,
@@ -119,9 +121,14 @@ def build(config: SequenceLabelingConfig, corpus: Corpus) -> SequenceLabeler:
         dtype=config.precision,
     )
     if config.word_vectors:
-        vectors, found = datasets.word_vectors(config.word_vectors, vocabulary)
+        size = config.embedding_dim
+        both = [*words.folded, *words.written]
+        read = datasets.word_vectors(config.word_vectors, both, size=size)
+        count = len(words.folded)
+        found = read.found[:count] | read.found[count:]
+        vectors = np.where(read.found[:count, None], read.vectors[:count], read.vectors[count:])
         model.set_word_vectors(vectors, found)
-        print(f"{found.sum():,} of {len(found):,} words have a vector in {config.word_vectors}")
+        print(f"{found.sum():,} of {count:,} words have a vector in {config.word_vectors}")
     return model
 
 
@@ -130,7 +137,7 @@ def compile_model(model: SequenceLabeler, plan: SequenceLabelingConfig, updates:
     loss: Any = CRF.loss
     if plan.decoder == "softmax":
         loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
-    measured: list[Any] = [metrics.TokenAccuracy(ignore=-1)]
+    measured: list[Any] = [metrics.TokenAccuracy()]
     if model.scheme:
         measured.append(metrics.EntityF1(model.labels, model.scheme))
     model.compile(optimizer(plan, updates * (plan.epochs or 1)), loss, metrics=measured)
@@ -227,8 +234,9 @@ def evaluate(
         corpus = load_corpus(config)
         RunFolder(run).check_data(corpus.digest())
         part, dataset, test = "test", config.dataset, corpus.test
-    if model.scheme and scheme_of(test) not in (None, model.scheme):
+    if model.scheme:
         test = in_scheme(test, model.scheme)
+    warn_of_strange(test, model.labels, " ".join(dataset))
     measured = scores(model, test, show_progress)
     return {**measured, "dataset": " ".join(dataset), "part": part}
 
@@ -316,56 +324,72 @@ def label_rows(
 ) -> Iterator[str]:
     """The lines of a CoNLL file, each row of a token with its label as one more column.
 
-    Blank lines, lines of `-DOCSTART-`, comments (lines with `#` before a sentence's first token and
-    with no other column) and CoNLL-U's rows of ranges and empty nodes stay as they are.
+    Blank lines, lines of `-DOCSTART-`, comments (lines with `#` before a sentence's first token that
+    have not as many columns as the first row) and CoNLL-U's rows of ranges and empty nodes stay as
+    they are.
 
     Args:
         model: The model.
         lines: The lines, without their ends.
-        token_column: The column of the tokens, from 0.
+        token_column: The column of the tokens, from 0, or from the end with -1.
         batch_size: Sentences to label at a time.
 
     Raises:
-        ValueError: If a row has no such column. The message has the number of the line.
+        ValueError: If a row has no token in that column, or not as many columns as the first. The message
+            has the number of the line.
     """
-    numbered = enumerate(lines, start=1)
-    while block := _sentences(numbered, token_column, batch_size):
-        sentences: list[list[str]] = [[]]
-        for _, token in block:
-            if token is not None:
-                sentences[-1].append(token)
-            elif sentences[-1]:
-                sentences.append([])
-        labels = [label for row in model.label(sentences) for label in row.labels]
-        for line, token in block:
-            if token is None:
-                yield line
-            else:
-                yield line + ("\t" if "\t" in line else " ") + labels.pop(0)
+    sentences = _sentences(lines, token_column)
+    while batch := list(islice(sentences, batch_size)):
+        rows = [[token for _, token in sentence if token] for sentence in batch]
+        for sentence, labelled in zip(batch, model.label(rows), strict=True):
+            labels = iter(labelled.labels)
+            for line, token in sentence:
+                yield line + ("\t" if "\t" in line else " ") + next(labels) if token else line
 
 
-def _sentences(
-    lines: Iterator[tuple[int, str]], token_column: int, count: int
-) -> list[tuple[str, str | None]]:
-    """So many sentences' lines, each with its token if it has one."""
+_DOCUMENT = "-DOCSTART-"
+
+
+def _sentences(lines: Iterable[str], token_column: int) -> Iterator[list[tuple[str, str | None]]]:
+    """The lines of each sentence, up to the one that ends it, each with its token if it has one."""
+    lines = iter(lines)
+    head: list[str] = []  # up to the first row, which tells what the comments before it are
+    for line in lines:
+        head.append(line)
+        if line.strip(" \t") and not line.startswith(("#", _DOCUMENT)):
+            break
+    width = len(_cells(head[-1])) if head else 0
     found: list[tuple[str, str | None]] = []
     inside = False
-    for number, line in lines:
-        cells = line.split("\t" if "\t" in line else None)
-        comment = not inside and line.startswith("#") and "\t" not in line and len(cells) != 1
-        if not cells or not line.strip() or comment or line.startswith("-DOCSTART-"):
+    for number, line in enumerate(chain(head, lines), start=1):
+        cells = _cells(line)
+        if not line.strip(" \t") or line.startswith(_DOCUMENT):
             found.append((line, None))
-            count -= inside and not line.strip()
-            inside = inside and bool(line.strip())
-            if count <= 0:
-                break
-        elif re.fullmatch(r"\d+[-.]\d+", cells[0]) and token_column > 0:
+            if inside:
+                yield found
+                found, inside = [], False
+        elif (not inside and line.startswith("#") and len(cells) != width) or (
+            token_column % width and re.fullmatch(r"\d+[-.]\d+", cells[0])
+        ):
             found.append((line, None))
-        elif token_column >= len(cells):
+        elif len(cells) != width:
             raise ValueError(
-                f"Line {number} has no column {token_column}, named by `token_column`: {line[:80]!r}."
+                f"Line {number} has {len(cells)} columns, and the first row {width}: {line[:80]!r}."
+            )
+        elif not -width <= token_column < width or not cells[token_column]:
+            raise ValueError(
+                f"Line {number} has no token in column {token_column}, named by `token_column`: "
+                f"{line[:80]!r}."
             )
         else:
             inside = True
             found.append((line, cells[token_column]))
-    return found
+    if found:
+        yield found
+
+
+def _cells(line: str) -> list[str]:
+    """The columns of a row. As for `conll_file`, a space that does not break is part of a token."""
+    if "\t" in line:
+        return [cell.strip(" ") for cell in line.split("\t")]
+    return re.split(" +", line.strip(" "))
