@@ -1,6 +1,7 @@
 """What several folders of tests share."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,3 +30,48 @@ def trained(tmp_path_factory) -> Trained:
     metrics = task.train(SentimentConfig(out=str(place / "run"), **settings))
     assert json.loads((place / "run" / "metrics.json").read_text("utf-8"))
     return Trained(place / "run", metrics, dataset, settings)
+
+
+@pytest.fixture(scope="session")
+def labeler(tmp_path_factory) -> Trained:
+    """A small run of the sequence labeler that the tests read and never change.
+
+    Beside it lies `killed`: what would be there had it been killed after its second epoch.
+    """
+    from kerasrnn.applications._runs import RunFolder
+    from kerasrnn.applications.sequence_labeling import task
+    from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig
+    from tests.applications._helpers import LABELING, write_names
+
+    place = tmp_path_factory.mktemp("labeler")
+    dataset = write_names(place / "names.conll")
+    settings = {**LABELING, "dataset": (str(dataset),)}
+    save_state = RunFolder.save_state
+
+    def save_and_copy(folder, model, epoch, keep):
+        save_state(folder, model, epoch, keep)
+        if epoch == 2:
+            shutil.copytree(folder.path, place / "killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "save_state", save_and_copy)
+        metrics = task.train(SequenceLabelingConfig(out=str(place / "run"), **settings))
+    return Trained(place / "run", metrics, dataset, settings)
+
+
+@pytest.fixture(scope="session")
+def tagger(tmp_path_factory) -> Trained:
+    """Another small run: parts of speech from three files, by softmax, with characters in a BiLSTM."""
+    from kerasrnn.applications.sequence_labeling import task
+    from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig
+    from tests.applications._helpers import LABELING, write_treebank
+
+    place = tmp_path_factory.mktemp("tagger")
+    files = [
+        str(write_treebank(place / f"{part}.conllu", count, seed))
+        for seed, (part, count) in enumerate({"train": 64, "dev": 32, "test": 16}.items())
+    ]
+    settings = LABELING | {"decoder": "softmax", "character_reading": "bilstm", "epochs": 4}
+    settings["dataset"] = tuple(files)
+    metrics = task.train(SequenceLabelingConfig(out=str(place / "run"), **settings))
+    return Trained(place / "run", metrics, Path(files[-1]), settings)

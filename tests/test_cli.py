@@ -2,11 +2,13 @@
 
 import ast
 import dataclasses
+import functools
 import inspect
 import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,11 +17,11 @@ import pytest
 
 import kerasrnn
 from kerasrnn import cells, cli
-from kerasrnn.applications._runs import RunConfig, said_by_a_fresh_process
+from kerasrnn.applications._runs import RunConfig, load_model, said_by_a_fresh_process
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
 from kerasrnn.applications.sequence_labeling import task as labeling
-from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig
+from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig, TagDataConfig
 from tests.applications._helpers import (
     command,
     environment,
@@ -81,7 +83,7 @@ def test_help_shows_every_setting_with_its_meaning_and_default(run, config):
         assert re.search(rf"--(no-)?{flag}\b", shown), field.name
         assert words[field.name] in shown, field.name
         default = field.default
-        default = " ".join(default) if isinstance(default, tuple) else default
+        default = shlex.join(default if isinstance(default, tuple) else [str(default)])
         assert f"{words[field.name]} (default: {default})" in shown, field.name
     assert set(words) == {field.name for field in dataclasses.fields(config)}
     assert issubclass(config, RunConfig)
@@ -402,11 +404,24 @@ def test_a_folder_that_holds_a_run_is_refused(run, trained):
 # Sequence labeling
 
 
+@functools.cache
+def loaded(path: str):
+    return load_model(path)
+
+
+@pytest.fixture
+def ask(run, monkeypatch):
+    """`run`, where a model is loaded once for all tests: to make its graph is what takes long."""
+    monkeypatch.setattr(cli, "load_model", loaded)
+    monkeypatch.setattr(labeling, "load", lambda run: loaded(str(run)))
+    return run
+
+
 def test_train_a_labeler(run, labeler, tmp_path):
     """A finished run that goes on stays as it is; its SavedModel speaks in a process of its own."""
     out = tmp_path / "run"
     shutil.copytree(labeler.folder, out)
-    words = flags(**labeler.settings | {"bidirectional": None}, out=out, resume=True)
+    words = flags(**labeler.settings, out=out, resume=True)
     status, output, _ = run("train", "sequence-labeling", *words)
     assert status == 0
     f1, accuracy = (labeler.metrics[part]["entity_f1"] for part in ("test", "validation"))
@@ -437,8 +452,8 @@ def test_train_a_labeler_with_no_more_than_its_defaults(tmp_path):
     assert (tmp_path / "runs/sequence-labeling/saved_model/saved_model.pb").is_file()
 
 
-def test_evaluate_a_labeler(run, labeler, tagger):
-    status, output, _ = run("evaluate", labeler.folder)
+def test_evaluate_a_labeler(ask, labeler, tagger):
+    status, output, _ = ask("evaluate", labeler.folder)
     assert status == 0
     measured = labeler.metrics["test"]
     assert f"entity F1 {measured['entity_f1']:.4f} (precision" in output
@@ -447,17 +462,17 @@ def test_evaluate_a_labeler(run, labeler, tagger):
         (row,) = [row for row in rows if row and row[0] == name]
         assert row[3:] == [f"{figures['f1']:.4f}", str(figures["support"])]
     assert ["true", "\\", "given", *measured["confusion"]] in rows
-    status, output, _ = run("evaluate", tagger.folder, "--json")
+    status, output, _ = ask("evaluate", tagger.folder, "--json")
     assert status == 0 and output.count("\n") == 1
     expected = tagger.metrics["test"] | {"dataset": " ".join(tagger.settings["dataset"])}
     assert json.loads(output) == expected | {"part": "test"}
 
 
-def test_evaluate_a_labeler_on_a_file(run, labeler, tmp_path):
+def test_evaluate_a_labeler_on_a_file(ask, labeler, tmp_path):
     path = tmp_path / "names.tsv"
     path.write_text("B-LOC\tOslo\nO\twas\n")
     words = ("--dataset", path, "--label-column", "0", "--token-column", "-1", "--json")
-    status, output, _ = run("evaluate", labeler.folder, *words)
+    status, output, _ = ask("evaluate", labeler.folder, *words)
     measured = json.loads(output)
     assert (status, measured["tokens"], measured["part"]) == (0, 2, "all")
     assert measured["labels"]["LOC"]["support"] == 1
@@ -472,7 +487,17 @@ def test_evaluate_a_labeler_on_conll2003(run, labeler):
     assert status == 0 and json.loads(output)["sentences"] == 3453
 
 
-def test_flags_of_the_other_task_are_refused(run, labeler, trained, tmp_path):
+def test_what_is_not_given_to_evaluate_is_as_it_was_in_training(labeler, tmp_path):
+    """But for which labels: those of another data set have other names."""
+    content = json.loads((labeler.folder / "config.json").read_text("utf-8"))
+    content["config"] |= {"token_column": 2, "label_column": 1, "label": "pos", "dataset": ["a"]}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    for given, label in (("a", "pos"), ("b", None)):
+        data = cli.MeasuredData((given,), label_column="3").of(TagDataConfig, str(tmp_path))
+        assert data == TagDataConfig((given,), label=label, token_column=2, label_column=3)
+
+
+def test_flags_of_the_other_task_are_refused(ask, labeler, trained, tmp_path):
     file = write_names(tmp_path / "names.conll", 4)
     for words, message in (
         (
@@ -499,27 +524,27 @@ def test_flags_of_the_other_task_are_refused(run, labeler, trained, tmp_path):
             "`--conll` reads a file or standard input",
         ),
     ):
-        status, output, errors = run(*words)
+        status, output, errors = ask(*words)
         assert (status, output) == (2, ""), words
         assert errors.count("\n") == 1 and message in errors
 
 
-def test_predict_labels_each_sentence(run, labeler, tagger):
+def test_predict_labels_each_sentence(ask, labeler, tagger):
     texts = ["Ole was in Oslo. Ida was not!", "", "É 🙂"]
     tokens = [["Ole", "was", "in", "Oslo", "."], ["Ida", "was", "not", "!"], ["É", "🙂"]]
     expected = labeling.load(labeler.folder).label(tokens)
-    status, output, _ = run("predict", labeler.folder, *texts)
+    status, output, _ = ask("predict", labeler.folder, *texts)
     assert status == 0
     assert output.splitlines() == [labeling.in_line(row, "BIO") for row in expected]
     stdin = "\n".join(texts).encode()
-    status, output, _ = run("predict", labeler.folder, "--json", stdin=stdin)
+    status, output, _ = ask("predict", labeler.folder, "--json", stdin=stdin)
     rows = [json.loads(line) for line in output.splitlines()]
     assert [row["tokens"] for row in rows] == tokens
     for row, labelled in zip(rows, expected, strict=True):
         assert tuple(row["labels"]) == labelled.labels
         assert row["scores"] == pytest.approx(labelled.scores, abs=TOLERANCE)
         assert all(set(entity) == {"type", "start", "stop", "text"} for entity in row["entities"])
-    status, output, _ = run("predict", tagger.folder, "the dog sees")
+    status, output, _ = ask("predict", tagger.folder, "the dog sees")
     assert status == 0
     assert re.fullmatch(r"the/[A-Z]+ dog/[A-Z]+ sees/[A-Z]+\n", output)
 
@@ -538,12 +563,12 @@ TREEBANK = """\
 """
 
 
-def test_predict_reads_and_writes_columns(run, labeler, tmp_path):
+def test_predict_reads_and_writes_columns(ask, labeler, tmp_path):
     """CoNLL-U from standard input, and columns with documents from a file."""
     model = labeling.load(labeler.folder)
     one, other = (row.labels for row in model.label([["Ida", "was", "in", "Leeds"], ["Oslo"]]))
     words = ("predict", labeler.folder, "--conll")
-    status, output, _ = run(*words, "--token-column", "1", stdin=TREEBANK.encode())
+    status, output, _ = ask(*words, "--token-column", "1", stdin=TREEBANK.encode())
     assert status == 0
     given = [line.split("\t") for line in output.splitlines()]
     lines = [line.split("\t") for line in TREEBANK.splitlines()]
@@ -551,12 +576,12 @@ def test_predict_reads_and_writes_columns(run, labeler, tmp_path):
     added = [(number, row[3]) for number, row in enumerate(given) if len(row) > 3]
     assert added == list(zip((3, 4, 5, 7, 9), (*one, *other), strict=True))
     (tmp_path / "x.conll").write_text("-DOCSTART- -X-\n\nOslo X\n")
-    status, output, _ = run(*words, "--file", tmp_path / "x.conll")
+    status, output, _ = ask(*words, "--file", tmp_path / "x.conll")
     assert output == f"-DOCSTART- -X-\n\nOslo X {other[0]}\n"
-    status, _, errors = run(*words, "--token-column", "2", stdin=b"Oslo X\n")
+    status, _, errors = ask(*words, "--token-column", "2", stdin=b"Oslo X\n")
     assert status == 2 and "Line 1 has no token in column 2, named by `token_column`" in errors
     # What comes out can be read again, and holds what the model said.
-    status, output, _ = run(*words, "--file", write_names(tmp_path / "names.conll", 6))
+    status, output, _ = ask(*words, "--file", write_names(tmp_path / "names.conll", 6))
     (tmp_path / "again.conll").write_text(output, "utf-8")
     part = kerasrnn.datasets.conll_file(tmp_path / "again.conll")
     assert [row.labels for row in model.label(part.tokens)] == part.labels
@@ -581,7 +606,7 @@ def test_export_a_labeler(run, labeler, tmp_path):
         ("a O\n\n" * 20, (), "must have at least two labels, got ('O',)"),
         ("a X\n\nb Y\n\n" * 9, ("--scheme", "BIO"), "`scheme` is 'BIO', but the labels are of no"),
         ("a X\n\nb Y\n\n" * 9, ("--cell", "lsmt"), "`cell` was 'lsmt'. Did you mean 'lstm'"),
-        ("a X\n\nb Y\n\n" * 9, ("--word-vectors", "WIDE"), "`embedding_dim`; got (2, 3)"),
+        ("a X\n\nb Y\n\n" * 9, ("--word-vectors", "WIDE"), "`embedding_dim`, must be 3"),
         ("a X\n\nb Y\n\n" * 9, ("--word-vectors", "RAGGED"), "RAGGED, line 2: there are 1 numbers"),
     ],
 )

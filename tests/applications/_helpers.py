@@ -52,12 +52,78 @@ def write_texts(path: Path, count: int = 120) -> Path:
     return path
 
 
+# The same for the labeler. Its sentences get one length, so that the layers are compiled once.
+LABELING: dict[str, Any] = {
+    "seed": 3,
+    "test_fraction": 0.25,
+    "validation_fraction": 1 / 3,
+    "least_count": 1,
+    "cell": "gru",
+    "units": 8,
+    "num_layers": 1,
+    "bidirectional": False,
+    "embedding_dim": 8,
+    "character_reading": "cnn",
+    "character_dim": 4,
+    "character_units": 8,
+    "decoder": "crf",
+    "word_dropout": 0.1,
+    "type_dropout": 0.1,
+    "embedding_dropout": 0.1,
+    "recurrent_dropout": 0.1,
+    "dropout": 0.1,
+    "max_word_length": 8,
+    "batch_size": 16,
+    "epochs": 5,
+    "patience": 5,
+    "learning_rate": 0.05,
+    "averaging": 0.1,
+}
+
+
+def write_names(path: Path, count: int = 128) -> Path:
+    """Columns with a rule: a place is a word of three, and a person another, or two of them."""
+    random = np.random.default_rng(1)
+    sentences = []
+    for number in range(count):
+        if number % 2:
+            rows = [(random.choice(["Anna", "Ole", "Ida"]), "B-PER")]
+            rows += [("Berg", "I-PER")] * (number % 3 == 0)
+        else:
+            rows = [(random.choice(["Oslo", "Leeds", "York"]), "B-LOC")]
+        others = random.choice(["the", "letter", "from", "was", "É", "1990"], 8 - len(rows))
+        # A few are short, so that there is padding.
+        words = [(word, "O") for word in others[: 3 if number % 20 == 0 else None]]
+        at = random.integers(len(words) + 1)
+        words[at:at] = rows
+        sentences.append("".join(f"{word} {label}\n" for word, label in words))
+    path.write_text("\n".join(sentences), "utf-8")
+    return path
+
+
+def write_treebank(path: Path, count: int, seed: int) -> Path:
+    """CoNLL-U with a rule that the word decides; some words have no label."""
+    random = np.random.default_rng(seed)
+    labels = {"the": "DET", "dog": "NOUN", "sees": "VERB", "Anna": "PROPN", "x": "_"}
+    lines = []
+    for number in range(count):
+        lines.append(f"# sent_id = {number}")
+        for place, word in enumerate(random.choice(list(labels), 5), start=1):
+            if place == 2:
+                lines.append("\t".join(["2-3", "undivided", *"________"]))
+            lines.append("\t".join([str(place), word, "_", labels[word], *"______"]))
+        lines.append("")
+    path.write_text("\n".join(lines), "utf-8")
+    return path
+
+
 def flags(**settings: Any) -> list[str]:
     """The settings as the command line takes them."""
     words = []
     for name, value in settings.items():
-        values = value if isinstance(value, tuple) else () if value is True else (value,)
-        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+        values = value if isinstance(value, tuple) else () if isinstance(value, bool) else (value,)
+        flag = name.replace("_", "-")
+        words += [f"--no-{flag}" if value is False else f"--{flag}", *map(str, values)]
     return words
 
 

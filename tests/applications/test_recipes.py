@@ -2,9 +2,13 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
+import pytest
+
 from kerasrnn.applications.sentiment.config import SentimentConfig
+from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig
 from tests.applications._helpers import SETTINGS, write_texts
 
 RECIPES = Path(__file__).parents[2] / "applications"
@@ -35,3 +39,25 @@ def test_imdb_sentiment(tmp_path, capsys):
     assert said[-2].startswith("mean") and float(said[-2].split()[1]) == round(sum(scores) / 2, 4)
     spread = abs(scores[0] - scores[1]) / 2**0.5
     assert said[-1].startswith("deviation") and float(said[-1].split()[1]) == round(spread, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "score"),
+    [
+        ("conll2003_ner", "labeler", "entity_f1"),
+        pytest.param("ud_english_pos", "tagger", "token_accuracy", marks=pytest.mark.slow),
+    ],
+)
+def test_labeling(tmp_path, capsys, request, name, run, score):
+    """A run of its seed that is there already, and is done, is gone on with and shown."""
+    trained = request.getfixturevalue(run)
+    shutil.copytree(trained.folder, tmp_path / "seed-3")
+    settings = trained.settings | {"out": str(tmp_path), "resume": True}
+    recipe(name).main(SequenceLabelingConfig(**settings), seeds=(3,))
+    header, row, mean = (line.split("  ") for line in capsys.readouterr().out.splitlines()[-3:])
+    assert header[0].strip() == "seed" and row[0].strip() == "3" and mean[0].strip() == "mean"
+    metrics = trained.metrics
+    shown = [f"{metrics[part][score]:.4f}" for part in ("test", "validation")]
+    assert [cell.strip() for cell in row if cell.strip()][1:3] == shown
+    assert [cell.strip() for cell in mean if cell.strip()][1:3] == shown
+    assert f"{metrics['epochs']} ({metrics['best_epoch']})" in "  ".join(row)

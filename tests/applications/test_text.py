@@ -6,8 +6,10 @@ import tensorflow as tf
 
 from kerasrnn.applications.text import (
     at_least_one_step,
+    fold_words,
     learn_vocabulary,
     separate_words,
+    split_characters,
     word_numbers,
 )
 
@@ -103,3 +105,68 @@ def test_at_least_one_step():
         ids = tf.ones(shape, tf.int64)
         np.testing.assert_array_equal(at_least_one_step(ids), ids)
     assert at_least_one_step(tf.zeros((0, 0), tf.int64)).shape == (0, 1)
+    assert at_least_one_step(tf.zeros((2, 0, 5), tf.int64)).shape == (2, 1, 5)
+
+
+# Tokens
+
+
+@pytest.mark.parametrize(
+    ("word", "form"),
+    [
+        ("Oslo", "oslo"),
+        ("OSLO", "oslo"),
+        ("1,250.50", "0,000.00"),
+        ("B2B", "b0b"),
+        ("ÉÇÀ", "éçà"),
+        ("İ", "i\u0307"),
+        # Figures of every script, and signs for numbers.
+        ("٣²Ⅷ½", "0000"),
+        ("", ""),
+        (" ", " "),
+        ("\x00", " "),
+        # A mark of the byte order is no nothing: only the empty string is padding.
+        ("\ufeff", "\ufeff"),
+    ],
+)
+def test_words_are_folded(word, form):
+    assert fold_words(tf.constant(word)).numpy().decode() == form
+    assert fold_words(tf.constant(form)).numpy().decode() == form
+
+
+def test_words_that_are_not_utf8_are_folded_and_split():
+    words = tf.constant([b"caf\xe9", b"\xff", b"\xed\xa0\x80"])
+    for word in fold_words(words).numpy():
+        assert "\ufffd" in word.decode("utf-8")
+    assert split_characters(words, 5).numpy()[0].tolist() == [
+        *[b"c", b"a", b"f"],
+        "\ufffd".encode(),
+        b"",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "length", "characters"),
+    [
+        ("going", 6, ["g", "o", "i", "n", "g", ""]),
+        ("going", 5, ["g", "o", "i", "n", "g"]),
+        # Of an odd number one more from the start.
+        ("abcdefgh", 5, ["a", "b", "c", "g", "h"]),
+        ("abcdefgh", 4, ["a", "b", "g", "h"]),
+        ("abcdefgh", 2, ["a", "h"]),
+        ("abcdefgh", 1, ["a"]),
+        ("", 2, ["", ""]),
+        ("é🙂Ω", 3, ["é", "🙂", "Ω"]),
+        # An accent that is a sign of its own is a character of its own.
+        ("e\u0301", 3, ["e", "\u0301", ""]),
+    ],
+)
+def test_characters(word, length, characters):
+    (row,) = split_characters(tf.constant([word]), length).numpy()
+    assert [character.decode() for character in row] == characters
+
+
+def test_the_characters_of_no_words_and_of_a_long_one():
+    assert split_characters(tf.constant([], tf.string), 4).shape == (0, 4)
+    row = split_characters(tf.constant(["a" * 250 + "b" * 250]), 20).numpy()[0]
+    assert row.tolist() == [b"a"] * 10 + [b"b"] * 10
