@@ -338,16 +338,18 @@ def _steps_of(cell: Any) -> Callable[..., Any]:
     if cell not in _COMPILED:
         import tensorflow as tf
 
-        reference = weakref.ref(cell)
-        _COMPILED[cell] = tf.function(
-            lambda x, carried: _steps(reference(), x, carried),
-            autograph=False,
-            reduce_retracing=True,
-        )
+        # Not a lambda: TensorFlow would take those of all cells for one, and warn that it is traced
+        # again and again.
+        steps = functools.partial(_steps_of_reference, weakref.ref(cell))
+        _COMPILED[cell] = tf.function(steps, autograph=False, reduce_retracing=True)
     return _COMPILED[cell]
 
 
 _COMPILED: weakref.WeakKeyDictionary[Any, Callable[..., Any]] = weakref.WeakKeyDictionary()
+
+
+def _steps_of_reference(reference: Callable[[], Any], x: Tensor, carried: Any) -> tuple[Any, Any]:
+    return _steps(reference(), x, carried)
 
 
 def _steps(cell: Any, x: Tensor, carried: list[list[Tensor]]) -> tuple[Any, Any]:
