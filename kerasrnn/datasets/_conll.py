@@ -262,6 +262,8 @@ def _selected(
     labels: list[tuple[str, ...]] = []
     for block in blocks:
         words = [True] * len(block.rows) if ids is None else _words(path, block, ids)
+        if not any(words):
+            raise ValueError(f"{path}, line {block.line}: the sentence has no syntactic word.")
         for found, column, what in (
             (tokens, token_column, "token"),
             (labels, label_column, "label"),

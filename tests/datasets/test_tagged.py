@@ -284,6 +284,12 @@ def test_other_labels_of_a_treebank(file):
     assert datasets.conllu_file(path, "deprel").labels[0] == ("rel1", "rel2", "rel3")
 
 
+def test_a_sentence_of_ranges_alone(file):
+    path = file(conllu("1 I PRON", "", "1-2 don't _"))
+    with pytest.raises(ValueError, match="line 3: the sentence has no syntactic word"):
+        datasets.conllu_file(path)
+
+
 def test_treebanks_that_are_wrong(file):
     with pytest.raises(ValueError, match=r"line 4: the row has 9 columns, separated by tabs.* 10"):
         datasets.conllu_file(file("# a\n" + conllu("1 a X", "2 b X") + "3" + "\t_" * 8))

@@ -95,6 +95,11 @@ def read_parts(config: TagDataConfig) -> Parts:
 def _read_file(path: Path, config: TagDataConfig) -> TaggedSentences:
     if path.suffix.lower() == ".conllu":
         return datasets.conllu_file(path, config.label or "upos")  # type: ignore[arg-type]
+    if config.label:
+        raise ValueError(
+            f"`label` is {config.label!r}, but {path} is a file of columns: `label_column` says where its "
+            "labels are."
+        )
     return datasets.conll_file(
         path,
         config.token_column,
