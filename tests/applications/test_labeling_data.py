@@ -244,7 +244,7 @@ def test_names_that_lead_nowhere(tmp_path, monkeypatch):
 
 def test_a_label_of_a_file_of_columns_is_named_by_its_column(tmp_path):
     file = write_names(tmp_path / "names.conll", 4)
-    with pytest.raises(ValueError, match="`label` is 'upos', but .* `label_column` says"):
+    with pytest.raises(ValueError, match=r"`label` is 'upos', but .* `label_column` says"):
         load_corpus(config(file, label="upos"))
 
 
