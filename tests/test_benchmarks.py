@@ -105,6 +105,7 @@ def test_every_figure_of_a_cell_is_there(measured):
     assert all(word in text for word in ("parameters", "adding", "embedded_reber", "simple_rnn"))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_stopped(measured, tmp_path, monkeypatch, capsys):
     whole = json.loads((measured / "results.json").read_text("utf-8"))
     part = {**whole, "speed": {"mut2": whole["speed"]["mut2"]}, "embedded_reber": {}}

@@ -64,7 +64,12 @@ def test_there_are_notebooks():
         assert sum(map(tagged, code_cells(path))) == (path.stem[:2] in QUICK)
 
 
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    # 07 exports and serves in processes of its own, which other tests do too.
+    [pytest.param(p, marks=pytest.mark.slow) if p.stem[:2] == "07" else p for p in NOTEBOOKS],
+    ids=lambda path: path.stem[:2],
+)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     """With the smallest budgets, and here: a kernel for each would cost more than its cells do."""
     monkeypatch.chdir(tmp_path)

@@ -22,6 +22,7 @@ def recipe(name):
     return module
 
 
+@pytest.mark.slow  # The recipes share `over_seeds`; that of CoNLL-2003 is the quick form.
 def test_imdb_sentiment(tmp_path, capsys):
     """One run for each seed, in a folder of its own, and the mean of their scores."""
     settings = SETTINGS | {"epochs": 2, "dataset": str(write_texts(tmp_path / "texts.csv"))}

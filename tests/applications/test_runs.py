@@ -131,6 +131,7 @@ def test_a_full_disk_while_the_model_is_saved(trained, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux's prlimit")
+@pytest.mark.slow
 def test_a_disk_that_fills_up_in_training(trained, tmp_path):
     """One clear line, status 2, the checkpoint before is whole, and the run can go on from it."""
     run = tmp_path / "run"

@@ -213,8 +213,15 @@ def test_inference_on_few_steps_is_not_compiled(worth, monkeypatch):
         )
 
 
-@each_scenario
-@pytest.mark.parametrize("case", KINDS, ids=str)
+@pytest.mark.parametrize(
+    ("case", "scenario"),
+    [
+        pytest.param(case, scenario, id=f"{case}-{scenario}", marks=marks)
+        for case in KINDS
+        for scenario in SCENARIOS
+        for marks in [() if scenario in HARD or case.name == "lstm" else pytest.mark.slow]
+    ],
+)
 def test_xla_gives_what_the_loop_gives(case, scenario):
     """What runs in `fit` and `predict`."""
     options = SCENARIOS[scenario]
