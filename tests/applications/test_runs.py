@@ -415,6 +415,7 @@ def test_the_history_has_a_row_for_each_epoch(tmp_path):
 # A process that is killed
 
 
+@pytest.mark.slow  # Its quick form, in one process, is among the tests of the labeler.
 def test_a_killed_run_that_goes_on_ends_as_one_that_was_not_killed(trained, tmp_path):
     """Killed in the midst of it, and gone on with by the command line, in processes of their own."""
     run = tmp_path / "run"
