@@ -34,6 +34,7 @@ from kerasrnn.applications.sequence_labeling.config import (
     SequenceLabelingConfig,
     TagDataConfig,
 )
+from kerasrnn.tagging import Scheme
 
 app = tyro.extras.SubcommandApp()
 train = tyro.extras.SubcommandApp()
@@ -85,7 +86,7 @@ class MeasuredData:
     """The column of the labels in a file: for sentiment its name, for sequence labeling its number."""
     token_column: int | None = None
     """Sequence labeling: the column of the tokens in a file, from 0, or from the end with -1."""
-    source_scheme: Literal["BIO", "IOB1", "BIOES", "BILOU"] | None = None
+    source_scheme: Scheme | None = None
     """Sequence labeling: the scheme of the labels in a file of columns."""
     label: str | None = None
     """Sequence labeling: which labels of a data set that has several, such as `upos`."""
@@ -136,9 +137,10 @@ def evaluate(
         data: What to measure on.
         json: Print one JSON object.
     """
-    task = _task_of(load_model(run))
+    model: Any = load_model(run)
+    task = _task_of(model)
     kind = DataConfig if task is sentiment else TagDataConfig
-    scores = task.evaluate(run, data.of(kind, run), show_progress=not json)
+    scores = task.evaluate(run, data.of(kind, run), show_progress=not json, model=model)
     if json:
         _print_json(scores)
     else:

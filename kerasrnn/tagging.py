@@ -20,16 +20,18 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+
+Scheme = Literal["BIO", "IOB1", "BIOES", "BILOU"]
 
 # Which letters stand for the roles B (begins), I (inside), E (ends) and S (alone). One letter can
 # have two roles; it is read in the first. IOB1 is written as BIO, and most of its B's become I's.
 _LETTERS = {"BIO": "BIIB", "IOB1": "BIIB", "BIOES": "BIES", "BILOU": "BILU"}
 _ALIASES = {"IOB2": "BIO", "IOBES": "BIOES", "BIOLU": "BILOU"}
 
-SCHEMES = tuple(_LETTERS)
+SCHEMES = get_args(Scheme)
 
 
 class Span(NamedTuple):

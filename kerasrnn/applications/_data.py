@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import abc
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from kerasrnn.applications._runs import RunFolder, config_of
 from kerasrnn.applications._training import TrainingConfig
 
 Tensor = Any
@@ -48,6 +51,32 @@ def three_parts(parts: dict[str, Any], config: TrainingConfig, name: str, what: 
         if not len(rows):
             raise ValueError(f"The data set {name!r} is too small: no {what} is left for {part}.")
     return list(found.values())
+
+
+def held_out(
+    run: str | Path,
+    data: Any,
+    kind: type[TrainingConfig],
+    load_corpus: Callable[[Any], Any],
+    read_parts: Callable[[Any], dict[str, Any]],
+) -> tuple[str, Any, Any]:
+    """What to measure a trained model on: the name of the part, the data set, and the rows.
+
+    Args:
+        run: The folder of the run.
+        data: The settings that name a data set: its test part is taken, or all of one that has none.
+            Where they name none, what the run itself held out.
+        kind: The class of the run's settings.
+        load_corpus: From the settings to the three parts.
+        read_parts: From `data` to the parts that the data set comes with.
+    """
+    if data.dataset:
+        parts = read_parts(data)
+        return "test" if "test" in parts else "all", data.dataset, parts.get("test", parts["train"])
+    config: Any = config_of(run, kind, data.data_dir)
+    corpus = load_corpus(config)
+    RunFolder(run).check_data(corpus.digest())
+    return "test", config.dataset, corpus.test
 
 
 class LengthBatches(abc.ABC):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
@@ -88,9 +87,8 @@ def fit(
     model: Any,
     config: Any,
     folder: RunFolder,
-    batches: Callable[[int, int], Any],
+    rows: Any,
     validation: Any,
-    updates: int,
     monitor: str,
     best: Literal["lowest", "highest"] = "lowest",
 ) -> int:
@@ -100,9 +98,8 @@ def fit(
         model: A compiled model.
         config: The `settled` settings.
         folder: The run's folder, started.
-        batches: From the first epoch and the one after the last to the batches of all of them.
+        rows: What to train on, `LengthBatches`.
         validation: The batches to choose the epoch by.
-        updates: The number of batches in an epoch.
         monitor: The figure to choose the epoch by.
         best: Which of its values is the best.
 
@@ -120,11 +117,11 @@ def fit(
         folder.load_state(model, first)
     if first < config.epochs and not recorder.is_over():
         model.fit(
-            batches(first, config.epochs),
+            rows.training_batches(config.batch_size, config.seed, first, config.epochs),
             validation_data=validation,
             initial_epoch=first,
             epochs=config.epochs,
-            steps_per_epoch=updates,
+            steps_per_epoch=rows.count(config.batch_size),
             shuffle=False,  # they are shuffled
             callbacks=[*_callbacks(folder, config), recorder],
         )

@@ -11,8 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasrnn.applications._data import held_out
 from kerasrnn.applications._reports import confusion_table
-from kerasrnn.applications._runs import RunFolder, config_of, load_model, save_model
+from kerasrnn.applications._runs import RunFolder, load_model, save_model
 from kerasrnn.applications._training import check_settings, fit, optimizer, settled
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sentiment.data import Encoded, load_corpus, read_parts
@@ -63,11 +64,7 @@ def train(config: SentimentConfig) -> dict[str, Any]:
         f"{len(corpus.test):,} to test; {plan.epochs} epochs of {updates} updates",
         flush=True,
     )
-
-    def batches(first: int, last: int) -> Any:
-        return rows.training_batches(config.batch_size, config.seed, first, last)
-
-    best = fit(model, plan, folder, batches, validation, updates, MONITOR)
+    best = fit(model, plan, folder, rows, validation, MONITOR)
     test = Encoded(corpus.test, model).batches(config.batch_size)
     scores = model.evaluate(test, return_dict=True)
     save_model(model, folder.path)
@@ -135,6 +132,7 @@ def evaluate(
     run: str | Path,
     data: DataConfig = DataConfig(),  # noqa: B008
     show_progress: bool = True,
+    model: SentimentClassifier | None = None,
 ) -> dict[str, Any]:
     """Measure a trained model on texts that it has not seen.
 
@@ -143,21 +141,14 @@ def evaluate(
         data: What to measure on: the test part of a data set, or all of one that has none. By
             default what the run itself held out.
         show_progress: Whether to print a progress bar to standard output.
+        model: The run's model, if it is loaded already.
 
     Returns:
         `accuracy`, `loss`, `texts` and the `confusion` table: for each true label, how many texts
         got which label. `dataset` and `part` say what they were measured on.
     """
-    model = load(run)
-    if data.dataset:
-        parts = read_parts(data)
-        part, dataset = ("test" if "test" in parts else "all"), data.dataset
-        test = parts.get("test", parts["train"])
-    else:
-        config = config_of(run, SentimentConfig, data.data_dir)
-        corpus = load_corpus(config)
-        RunFolder(run).check_data(corpus.digest())
-        part, dataset, test = "test", config.dataset, corpus.test
+    model = model or load(run)
+    part, dataset, test = held_out(run, data, SentimentConfig, load_corpus, read_parts)
     if set(test.label_names) - set(model.labels):
         raise ValueError(
             f"The data set {dataset!r} has the labels {test.label_names}, the model {model.labels}."

@@ -6,6 +6,7 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from kerasrnn.applications._training import TrainingConfig
+from kerasrnn.tagging import Scheme
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TagDataConfig:
     """The column of the tokens in a file of columns, from 0, or from the end with -1."""
     label_column: int = -1
     """The column of the labels in a file of columns."""
-    source_scheme: Literal["BIO", "IOB1", "BIOES", "BILOU"] | None = None
+    source_scheme: Scheme | None = None
     """The scheme of the labels in a file of columns. By default it is found out: the one that is broken
     the least."""
     on_fault: Literal["refuse", "repair"] = "refuse"
@@ -45,7 +46,7 @@ class SequenceLabelingConfig(TagDataConfig, TrainingConfig):
     """`sentences`, the corpus in the package; a TFDS name, `conll2003` or
     `universal_dependencies/en_ewt`; or files: to train on, then, if there are any, to validate and to
     measure on. A file that ends in `.conllu` is read as CoNLL-U, any other as columns."""
-    scheme: Literal["BIO", "IOB1", "BIOES", "BILOU"] | None = None
+    scheme: Scheme | None = None
     """The scheme in which spans are learned and labels are given. By default that of the data."""
     least_count: int = 1
     """How often a word must occur in the training set to be known."""

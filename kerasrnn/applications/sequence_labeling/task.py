@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from kerasrnn import datasets, metrics, tagging
 from kerasrnn._tables import table
+from kerasrnn.applications._data import held_out
 from kerasrnn.applications._reports import confusion_table
-from kerasrnn.applications._runs import RunFolder, config_of, load_model, save_model
+from kerasrnn.applications._runs import RunFolder, load_model, save_model
 from kerasrnn.applications._training import check_settings, fit, optimizer, settled
 from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig, TagDataConfig
 from kerasrnn.applications.sequence_labeling.data import (
@@ -74,12 +75,8 @@ def train(config: SequenceLabelingConfig) -> dict[str, Any]:
         f"{updates} updates",
         flush=True,
     )
-
-    def batches(first: int, last: int) -> Any:
-        return rows.training_batches(config.batch_size, config.seed, first, last)
-
     monitor = "val_entity_f1" if model.scheme else "val_token_accuracy"
-    best = fit(model, plan, folder, batches, validation, updates, monitor, "highest")
+    best = fit(model, plan, folder, rows, validation, monitor, "highest")
     save_model(model, folder.path)
     folder.draw_history()
     measured = {
@@ -212,6 +209,7 @@ def evaluate(
     run: str | Path,
     data: TagDataConfig = TagDataConfig(),  # noqa: B008
     show_progress: bool = True,
+    model: SequenceLabeler | None = None,
 ) -> dict[str, Any]:
     """Measure a trained model on sentences that it has not seen.
 
@@ -220,20 +218,13 @@ def evaluate(
         data: What to measure on: the test part of a data set, or all of one that has none. By
             default what the run itself held out.
         show_progress: Whether to show a progress bar where someone is watching.
+        model: The run's model, if it is loaded already.
 
     Returns:
         What `scores` gives; `dataset` and `part` say what was measured on.
     """
-    model = load(run)
-    if data.dataset:
-        parts = read_parts(data)
-        part, dataset = ("test" if "test" in parts else "all"), data.dataset
-        test = parts.get("test", parts["train"])
-    else:
-        config = config_of(run, SequenceLabelingConfig, data.data_dir)
-        corpus = load_corpus(config)
-        RunFolder(run).check_data(corpus.digest())
-        part, dataset, test = "test", config.dataset, corpus.test
+    model = model or load(run)
+    part, dataset, test = held_out(run, data, SequenceLabelingConfig, load_corpus, read_parts)
     if model.scheme:
         test = in_scheme(test, model.scheme)
     warn_of_strange(test, model.labels, " ".join(dataset))
