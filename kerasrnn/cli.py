@@ -116,7 +116,7 @@ class MeasuredData:
             given["label_column"] = int(given["label_column"])
         if given.get("dataset") and Path(run).is_dir():
             saved = RunFolder(run).saved_config()
-            inherited = {"text_column", "label_column", "token_column", "on_fault"}
+            inherited = {"text_column", "label_column", "token_column", "source_scheme", "on_fault"}
             if kind is TagDataConfig and tuple(saved["dataset"]) == self.dataset:
                 inherited.add("label")  # Of another data set the labels have other names.
             given = {name: saved[name] for name in fields.keys() & inherited & saved.keys()} | given

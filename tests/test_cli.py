@@ -491,10 +491,13 @@ def test_what_is_not_given_to_evaluate_is_as_it_was_in_training(labeler, tmp_pat
     """But for which labels: those of another data set have other names."""
     content = json.loads((labeler.folder / "config.json").read_text("utf-8"))
     content["config"] |= {"token_column": 2, "label_column": 1, "label": "pos", "dataset": ["a"]}
+    content["config"]["source_scheme"] = "BIOES"
     (tmp_path / "config.json").write_text(json.dumps(content))
     for given, label in (("a", "pos"), ("b", None)):
         data = cli.MeasuredData((given,), label_column="3").of(TagDataConfig, str(tmp_path))
-        assert data == TagDataConfig((given,), label=label, token_column=2, label_column=3)
+        assert data == TagDataConfig(
+            (given,), label=label, token_column=2, label_column=3, source_scheme="BIOES"
+        )
 
 
 def test_flags_of_the_other_task_are_refused(ask, labeler, trained, tmp_path):
