@@ -22,6 +22,7 @@ __all__ = [
     "datasets",
     "layers",
     "metrics",
+    "optimizers",
     "plot",
     "tagging",
     "trace",
@@ -33,6 +34,7 @@ _LAZY = {
     "applications": ("kerasrnn.applications",),
     "datasets": ("kerasrnn.datasets",),
     "metrics": ("kerasrnn.metrics",),
+    "optimizers": ("kerasrnn.optimizers",),
     "plot": ("kerasrnn.analysis.plot",),
     "trace": ("kerasrnn.analysis", "trace"),
 }
@@ -68,7 +70,16 @@ def _register_on_demand(module: str, *class_names: str) -> None:
         keras.saving.get_custom_objects()[f"kerasrnn>{class_name}"] = OnDemand(class_name)
 
 
-_register_on_demand("kerasrnn.applications", "SentimentClassifier", "SequenceLabeler")
 _register_on_demand(
-    "kerasrnn.metrics", "TokenAccuracy", "EntityF1", "EntityPrecision", "EntityRecall"
+    "kerasrnn.applications", "LanguageModel", "SentimentClassifier", "SequenceLabeler"
 )
+_register_on_demand(
+    "kerasrnn.metrics",
+    "BitsPerCharacter",
+    "EntityF1",
+    "EntityPrecision",
+    "EntityRecall",
+    "Perplexity",
+    "TokenAccuracy",
+)
+_register_on_demand("kerasrnn.optimizers", "AveragedSGD")

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from kerasrnn import cells, datasets
-from kerasrnn.applications import SentimentClassifier, SequenceLabeler
+from kerasrnn.applications import LanguageModel, SentimentClassifier, SequenceLabeler
 from kerasrnn.applications._runs import (
     RunFolder,
     export,
@@ -26,6 +26,8 @@ from kerasrnn.applications._runs import (
     written_whole,
 )
 from kerasrnn.applications._training import TrainingConfig
+from kerasrnn.applications.language_model import task as language_model
+from kerasrnn.applications.language_model.config import LanguageModelConfig, PlainDataConfig
 from kerasrnn.applications.sentiment import explain as explaining
 from kerasrnn.applications.sentiment import task as sentiment
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
@@ -44,22 +46,37 @@ Run = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
 
 # What each kind of model can do.
-TASKS: dict[type, Any] = {SentimentClassifier: sentiment, SequenceLabeler: sequence_labeling}
+TASKS: dict[type, Any] = {
+    SentimentClassifier: sentiment,
+    SequenceLabeler: sequence_labeling,
+    LanguageModel: language_model,
+}
+# What each is measured on.
+DATA = {sentiment: DataConfig, sequence_labeling: TagDataConfig, language_model: PlainDataConfig}
 
 
 @train.command(name="sentiment", help=SentimentConfig.__doc__)
 def train_sentiment(config: SentimentConfig) -> None:
     """Train, then let the SavedModel speak for itself."""
-    _train(sentiment, config, "not bad at all")
+    _train(sentiment, config, '"not bad at all"')
 
 
 @train.command(name="sequence-labeling", help=SequenceLabelingConfig.__doc__)
 def train_sequence_labeling(config: SequenceLabelingConfig) -> None:
     """Train, then let the SavedModel speak for itself."""
-    _train(sequence_labeling, config, "Dr. Berg works at the University of Leeds.")
+    _train(sequence_labeling, config, '"Dr. Berg works at the University of Leeds."')
 
 
-def _train(task: Any, config: TrainingConfig, example: str) -> None:
+@train.command(name="language-model", help=LanguageModelConfig.__doc__)
+def train_language_model(config: LanguageModelConfig) -> None:
+    """Train, then let the SavedModel speak for itself, and the model go on with a line."""
+    _train(language_model, config, '--prompt "The "')
+    print("\nwhich goes on like this:\n")
+    model = language_model.load(config.out)
+    _print_stream(model.stream("The ", length=200, temperature=0.7, seed=config.seed), "The ")
+
+
+def _train(task: Any, config: TrainingConfig, question: str) -> None:
     metrics = task.train(config)
     folder = Path(config.out)
     print(
@@ -68,7 +85,7 @@ def _train(task: Any, config: TrainingConfig, example: str) -> None:
         "\nwhat the SavedModel says in a fresh process, with TensorFlow alone:"
     )
     print(said_by_a_fresh_process(folder / "saved_model", task.EXAMPLES), end="")
-    print(f'\nask it yourself: kerasrnn predict {folder} "{example}"')
+    print(f"\nask it yourself: kerasrnn predict {folder} {question}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +145,7 @@ def evaluate(
     run: Run,
     *,
     data: MeasuredData = MeasuredData(),
+    sentences: str | None = None,
     json: bool = False,
 ) -> None:
     """Measure a trained model on what it has not seen.
@@ -135,16 +153,61 @@ def evaluate(
     Args:
         run: The folder of a training run, or a .keras file.
         data: What to measure on.
-        json: Print one JSON object.
+        sentences: Language model: a UTF-8 file with a sentence on each line, to print the logarithm of the
+            probability of each, the number of its tokens and its perplexity, instead.
+        json: Print one JSON object, or one for each sentence.
     """
     model: Any = load_model(run)
     task = _task_of(model)
-    kind = DataConfig if task is sentiment else TagDataConfig
-    scores = task.evaluate(run, data.of(kind, run), show_progress=not json, model=model)
+    if sentences is not None:
+        _score(task, model, sentences, json)
+        return
+    scores = task.evaluate(run, data.of(DATA[task], run), show_progress=not json, model=model)
     if json:
         _print_json(scores)
     else:
         print(f"\n{task.report(scores)}")
+
+
+def _score(task: Any, model: Any, sentences: str, json: bool) -> None:
+    if task is not language_model:
+        raise ValueError("`--sentences` is for language models.")
+    if not Path(sentences).is_file():
+        raise FileNotFoundError(f"There is no file {sentences}.")
+    if not json:
+        print(f"{'log p':>10} {'tokens':>6} {'perplexity':>10}")
+    for text, found in language_model.score(model, datasets.lines_utf8(Path(sentences))):
+        if json:
+            _print_json({"text": text, **found._asdict()})
+        else:
+            line = f"{found.log_probability:10.3f} {found.tokens:6} {found.perplexity:10.2f}"
+            print(f"{line}  {text}", flush=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Continuation:
+    """What a language model is asked for."""
+
+    prompt: str | None = None
+    """Language model: the beginning that it goes on with; "" for the beginning of a line."""
+    length: int = 200
+    """Language model: how many tokens to produce."""
+    temperature: float = 1.0
+    """Language model: below 1 the likely gets likelier; 0 always takes the likeliest."""
+    top_k: int | None = None
+    """Language model: draw from so many of the likeliest tokens only."""
+    top_p: float | None = None
+    """Language model: draw from the fewest likeliest tokens only that have this probability together."""
+    beams: int | None = None
+    """Language model: do not draw, but search for the likeliest continuations, so many side by side."""
+    seed: int | None = None
+    """Language model: the same seed draws the same text."""
+
+    def check_unused(self) -> None:
+        """Refuse for another model what is for language models."""
+        given = [f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default]
+        if given:
+            raise ValueError(f"--{given[0].replace('_', '-')} is for language models.")
 
 
 @app.command
@@ -152,16 +215,19 @@ def predict(
     run: Run,
     texts: tyro.conf.Positional[tuple[str, ...]] = (),
     *,
+    continuation: Continuation = Continuation(),
     file: str | None = None,
     conll: bool = False,
     token_column: int = 0,
     json: bool = False,
 ) -> None:
-    """Give what a trained model says of texts: arguments, a file, or standard input.
+    """Give what a trained model says of texts: arguments, a file, or standard input; or how a language
+    model goes on with `--prompt`.
 
     Args:
         run: The folder of a training run, or a .keras file.
         texts: The texts. Without any, the lines of `file` or of standard input.
+        continuation: What a language model is asked for.
         file: A UTF-8 file with a text on each line.
         conll: Sequence labeling: read a token on each line, with a blank line after each sentence, and
             print the lines with the label as one more column.
@@ -175,6 +241,12 @@ def predict(
     _check_encoding(texts)
     model: Any = load_model(run)
     task = _task_of(model)
+    if task is language_model:
+        if texts or file or conll:
+            raise ValueError("A language model goes on with one `--prompt`; it reads no other texts.")
+        _continue(model, continuation, json)
+        return
+    continuation.check_unused()
     sources: Iterable[Iterable[str]] = _lines_of_stdin()
     if texts or file:
         if file and not Path(file).is_file():
@@ -193,6 +265,34 @@ def predict(
                 _print_json(data)
             else:
                 print(line, flush=True)
+
+
+def _continue(model: Any, asked: Continuation, json: bool) -> None:
+    """Print how a language model goes on, as it is produced."""
+    if asked.prompt is None:
+        raise ValueError('A language model needs `--prompt`, such as --prompt "The ".')
+    prompt = asked.prompt
+    _check_encoding((prompt,))
+    if asked.beams is not None:
+        for beam in model.beam_search(prompt, length=asked.length, width=asked.beams):
+            if json:
+                _print_json({"prompt": prompt, **beam._asdict()})
+            else:
+                print(f"{beam.log_probability:10.3f}  {prompt}{beam.text}", flush=True)
+        return
+    pieces = model.stream(
+        prompt, asked.length, asked.temperature, asked.top_k, asked.top_p, asked.seed
+    )
+    if json:
+        _print_json({"prompt": prompt, "text": "".join(pieces)})
+    else:
+        _print_stream(pieces, prompt)
+
+
+def _print_stream(pieces: Iterable[str], prompt: str) -> None:
+    for piece in itertools.chain([prompt], pieces):
+        print(piece, end="", flush=True)
+    print()
 
 
 @app.command(name="explain")

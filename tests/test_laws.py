@@ -33,6 +33,7 @@ FLOORS = {
     "analysis": 4,
     "interop": 4,
     "metrics": 4,
+    "optimizers": 4,
     "datasets": 4,
     "applications": 5,
     "cli": 6,

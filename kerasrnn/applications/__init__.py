@@ -9,7 +9,8 @@ if keras.backend.backend() != "tensorflow":
         "to tensorflow before Keras is imported. Cells and layers run on every backend."
     )
 
+from kerasrnn.applications.language_model import LanguageModel
 from kerasrnn.applications.sentiment import SentimentClassifier
 from kerasrnn.applications.sequence_labeling import SequenceLabeler
 
-__all__ = ["SentimentClassifier", "SequenceLabeler"]
+__all__ = ["LanguageModel", "SentimentClassifier", "SequenceLabeler"]

@@ -22,6 +22,7 @@ def recurrent_layer(
     seed: int,
     dtype: Any,
     recurrent_dropout: float = 0.0,
+    recurrent_dropout_form: str = "state",
     return_sequences: bool = True,
     **options: Any,
 ) -> Any:
@@ -33,7 +34,7 @@ def recurrent_layer(
         bidirectional: Whether to read backwards too.
         seed: Of the weights and dropouts.
         dtype: The dtype policy.
-        recurrent_dropout: The cell's.
+        recurrent_dropout, recurrent_dropout_form: The cell's.
         return_sequences: Whether to give the outputs at all steps.
         **options: Further arguments of `Recurrent`.
     """
@@ -51,6 +52,7 @@ def recurrent_layer(
             cell,
             units,
             recurrent_dropout=recurrent_dropout,
+            recurrent_dropout_form=recurrent_dropout_form,
             seed=own,
             kernel_initializer=keras.initializers.GlorotUniform(seed=own),
             dtype=dtype,

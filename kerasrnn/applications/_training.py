@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -30,6 +31,8 @@ class TrainingConfig(RunConfig):
     learning_rate: float = 0.002
     """The highest learning rate of Adam; it rises over the first twentieth of the training and
     falls to nothing along a cosine."""
+    clip_norm: float = 1.0
+    """The most that the norm of a batch's gradients, all together, may be; larger ones are scaled down."""
     averaging: float = 0.05
     """What is measured and saved is an average of the weights (an exponential moving one) over about
     this part of the training; 0 for the last weights."""
@@ -52,6 +55,8 @@ def check_settings(config: TrainingConfig, *counts: str) -> None:
         value = getattr(config, name)
         if not 0 <= value < math.inf:
             raise ValueError(f"`{name}` must not be negative, got {value!r}.")
+    if not config.clip_norm > 0:
+        raise ValueError(f"`clip_norm` must be positive, got {config.clip_norm!r}.")
 
 
 def settled(config: Any, updates: int, epochs: int) -> Any:
@@ -69,18 +74,23 @@ def settled(config: Any, updates: int, epochs: int) -> Any:
 
 def optimizer(config: TrainingConfig, updates: int) -> Any:
     """Adam as the settings describe it, for so many updates in all."""
-    warmup, window = updates // 20, max(1.0, config.averaging * updates)
     return keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(
-            0.0,
-            updates - warmup,
-            warmup_target=config.learning_rate,
-            warmup_steps=warmup,
-        ),
-        global_clipnorm=1.0,
-        use_ema=config.averaging > 0,
-        ema_momentum=1 - 1 / window,
+        cosine(config, updates), global_clipnorm=config.clip_norm, **averaged(config, updates)
     )
+
+
+def cosine(config: TrainingConfig, updates: int) -> Any:
+    """The learning rate of so many updates: it rises over a twentieth of them, and falls to nothing."""
+    warmup = updates // 20
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, updates - warmup, warmup_target=config.learning_rate, warmup_steps=warmup
+    )
+
+
+def averaged(config: TrainingConfig, updates: int) -> dict[str, Any]:
+    """What an optimizer is told to average the weights as the settings say."""
+    window = max(1.0, config.averaging * updates)
+    return {"use_ema": config.averaging > 0, "ema_momentum": 1 - 1 / window}
 
 
 def fit(
@@ -91,6 +101,7 @@ def fit(
     validation: Any,
     monitor: str,
     best: Literal["lowest", "highest"] = "lowest",
+    callbacks: Sequence[Any] = (),
 ) -> int:
     """Train, or go on with training, and leave the model with the averaged weights of the best epoch.
 
@@ -102,6 +113,7 @@ def fit(
         validation: The batches to choose the epoch by.
         monitor: The figure to choose the epoch by.
         best: Which of its values is the best.
+        callbacks: What else is done during training.
 
     Returns:
         The best epoch, counted from 1.
@@ -123,7 +135,7 @@ def fit(
             epochs=config.epochs,
             steps_per_epoch=rows.count(config.batch_size),
             shuffle=False,  # they are shuffled
-            callbacks=[*_callbacks(folder, config), recorder],
+            callbacks=[*_callbacks(model, folder, config), *callbacks, recorder],
         )
     epoch = folder.best_epoch(monitor, best)
     folder.load_state(model, epoch)
@@ -131,10 +143,10 @@ def fit(
     return epoch
 
 
-def _callbacks(folder: RunFolder, config: TrainingConfig) -> list[Any]:
-    """What is done during training, besides the recording."""
+def _callbacks(model: Any, folder: RunFolder, config: TrainingConfig) -> list[Any]:
+    """What is done during every training, besides the recording."""
     chosen: list[Any] = []
-    if config.averaging:
+    if model.optimizer.use_ema:
         chosen.append(keras.callbacks.SwapEMAWeights())  # validates with the averaged weights
     if config.tensorboard:
         chosen.append(keras.callbacks.TensorBoard(str(folder.path / "tensorboard")))

@@ -7,7 +7,9 @@ import sys
 
 
 def main() -> None:
-    """Print a line for each text: its verdict, or its tokens, which spaces separate, with their labels."""
+    """Print a line for each text: its verdict; its tokens, which spaces separate, with their labels; or
+    how probable it is: the natural logarithm of its probability, and the perplexity.
+    """
     import tensorflow as tf
 
     folder, *texts = sys.argv[1:]
@@ -22,6 +24,12 @@ def main() -> None:
             print(*(f"{token.decode()}/{label.decode()}" for token, label in pairs if token))
         return
     answer = served(text=tf.constant(texts))
+    if "perplexity" in answer:
+        for text, nats, perplexity in zip(
+            texts, answer["log_probability"], answer["perplexity"], strict=True
+        ):
+            print(f"{float(nats):10.2f} {float(perplexity):10.2f}  {text}")
+        return
     for text, label, confidence in zip(texts, answer["label"], answer["confidence"], strict=True):
         print(f"{label.numpy().decode():>10} {float(confidence):6.1%}  {text}")
 

@@ -8,6 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+# What a language model's tokens are; the token that stands for all that it does not know; and the one
+# that ends a line.
+LEVELS = ("word", "character")
+UNKNOWN = "<unk>"
+BOUNDARIES = {"word": "<eos>", "character": "\n"}
+
 
 @keras.saving.register_keras_serializable("kerasrnn")
 def separate_words(text: Any) -> Any:
@@ -120,3 +126,27 @@ def at_least_one_step(ids: Any) -> Any:
     """Give a batch of empty sequences, `(batch, 0, ...)`, one step of padding; leave any other as it is."""
     rest = [[0, 0]] * (len(ids.shape) - 2)
     return tf.pad(ids, [[0, 0], [0, tf.maximum(1 - tf.shape(ids)[1], 0)], *rest])
+
+
+def split_tokens(text: Any, level: str, separate: bool = False) -> Any:
+    r"""The tokens of texts for a language model: a ragged string tensor `(batch, tokens)`.
+
+    Args:
+        text: A string tensor `(batch,)`.
+        level: `"word"`: what spaces part, with `<eos>` for a line feed; or `"character"`.
+        separate: Words: put each line through `separate_words` first.
+
+    Example:
+
+    >>> from kerasrnn.applications.text import split_tokens
+    >>> split_tokens(["The sky.\nIt is"], "word", separate=True).to_list()
+    [[b'the', b'sky', b'.', b'<eos>', b'it', b'is']]
+    """
+    if level == "character":
+        return tf.strings.unicode_split(text, "UTF-8", errors="replace")
+    lines = tf.strings.split(text, "\n")
+    flat = separate_words(lines.flat_values) if separate else lines.flat_values
+    # None may be empty: the join sets no separator behind what is.
+    lines = lines.with_flat_values(tf.strings.join([flat, " "]))
+    text = tf.strings.reduce_join(lines, axis=-1, separator=f"{BOUNDARIES[level]} ")
+    return tf.strings.split(text)

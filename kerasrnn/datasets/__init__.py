@@ -11,6 +11,7 @@ training.
 from kerasrnn.datasets._conll import conll_file, conllu_file, sentences
 from kerasrnn.datasets._labelled import LabelledTexts, lines_utf8
 from kerasrnn.datasets._languages import anbn, anbncn, dyck, embedded_reber
+from kerasrnn.datasets._plain import PlainText, plain_text, python_source, tfds_plain_text
 from kerasrnn.datasets._problems import adding, copy_memory, parity, temporal_order
 from kerasrnn.datasets._spikes import spike_delays, timed_spikes
 from kerasrnn.datasets._tagged import TaggedSentences, tfds_tags
@@ -20,6 +21,7 @@ from kerasrnn.datasets._vectors import WordVectors, word_vectors
 
 __all__ = [
     "LabelledTexts",
+    "PlainText",
     "TaggedSentences",
     "WordVectors",
     "adding",
@@ -32,6 +34,8 @@ __all__ = [
     "embedded_reber",
     "lines_utf8",
     "parity",
+    "plain_text",
+    "python_source",
     "reviews",
     "sentences",
     "spike_delays",
@@ -39,6 +43,7 @@ __all__ = [
     "temporal_order",
     "text_folder",
     "text_table",
+    "tfds_plain_text",
     "tfds_tags",
     "tfds_texts",
     "timed_spikes",

@@ -1,8 +1,9 @@
 """Recurrent layers over whole sequences: one for each registered cell, and `Recurrent` for any."""
 
 from kerasrnn import cells
+from kerasrnn.layers._activity import ActivationRegularization
 from kerasrnn.layers._crf import CRF, CRFLoss
-from kerasrnn.layers._dropout import WordDropout
+from kerasrnn.layers._dropout import EmbeddingDropout, LockedDropout, WordDropout
 from kerasrnn.layers._pooling import SequencePooling
 from kerasrnn.layers._recurrent import CellLayer, Recurrent, layer_for
 
@@ -37,6 +38,7 @@ NestedLSTM = layer_for(cells.NestedLSTMCell)
 RecurrentHighway = layer_for(cells.RecurrentHighwayCell)
 
 __all__ = [
+    "ActivationRegularization",
     "CRF",
     "CRFLoss",
     "CellLayer",
@@ -44,6 +46,7 @@ __all__ = [
     "ConstantErrorCarousel",
     "CoupledLSTM",
     "DepthGatedLSTM",
+    "EmbeddingDropout",
     "FullGateRecurrenceLSTM",
     "GRU",
     "GridLSTM",
@@ -52,6 +55,7 @@ __all__ = [
     "JANET",
     "LSTM",
     "LayerNormLSTM",
+    "LockedDropout",
     "MGU",
     "MUT1",
     "MUT2",

@@ -1,9 +1,4 @@
-"""How good the labels are that a model gives to the steps of sequences.
-
-`keras.metrics` for `compile(metrics=[...])`. They count over all batches and divide at the end, so
-the sizes and the padding of the batches do not matter. Steps that the mask of the predictions
-leaves out, whose sample weight is 0 or whose right label is a negative number do not count.
-"""
+"""How good the labels are that a model gives to the steps of sequences."""
 
 from __future__ import annotations
 
@@ -16,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import _keras, tagging
+from kerasrnn.metrics._steps import step_weights, without_last_axis
 
 Tensor = Any
 
@@ -42,7 +38,7 @@ class _TagMetric(keras.metrics.Metric):
             ValueError: If `y_true` or `y_pred` has another shape.
         """
         mask = _keras.get_note(y_pred, "_keras_mask")
-        y_true, y_pred = _without_last_axis(y_true), ops.convert_to_tensor(y_pred)
+        y_true, y_pred = without_last_axis(y_true), ops.convert_to_tensor(y_pred)
         true_shape, shape = tuple(y_true.shape), tuple(y_pred.shape)
         if len(true_shape) != 2:
             raise ValueError(
@@ -62,11 +58,7 @@ class _TagMetric(keras.metrics.Metric):
             y_pred = ops.argmax(y_pred, axis=-1)
         y_true, y_pred = ops.cast(y_true, "int32"), ops.cast(y_pred, "int32")
         # `CRF.loss` leaves out steps whose tag is negative, and so does what measures.
-        weights = ops.cast(y_true >= 0, "float32")
-        for given in (mask, sample_weight):
-            if given is not None:
-                given = ops.cast(_without_last_axis(given), "float32")
-                weights = weights * (given[:, None] if len(given.shape) == 1 else given)
+        weights = step_weights(y_true >= 0, mask, sample_weight)
         self.counts.assign_add(ops.stack(self.count(y_true, y_pred, weights)))
 
     def check_scores(self, labels: int | None) -> None:
@@ -286,12 +278,6 @@ class EntityF1(_EntityMetric):
     def result(self) -> Tensor:
         right, predicted, true = self.counts[0], self.counts[1], self.counts[2]
         return ops.divide_no_nan(2 * right, predicted + true)
-
-
-def _without_last_axis(x: Tensor) -> Tensor:
-    """`(batch, time, 1)` as `(batch, time)`; anything else as it is."""
-    x = ops.convert_to_tensor(x)
-    return ops.squeeze(x, -1) if len(x.shape) == 3 and x.shape[-1] == 1 else x
 
 
 def _pack(keep: Tensor, rows: Sequence[Tensor], fill: int) -> list[Tensor]:
