@@ -23,7 +23,10 @@ import tyro
 import kerasrnn
 from benchmarks._measure import in_words, interleaved, where_it_ran, write
 from kerasrnn._tables import table
-from kerasrnn.applications import sentiment, sequence_labeling
+from kerasrnn.applications import language_model, sentiment, sequence_labeling
+from kerasrnn.applications.language_model import config as language_config
+from kerasrnn.applications.language_model import data as language_data
+from kerasrnn.applications.language_model import task as language_task
 from kerasrnn.applications.sentiment import config as sentiment_config
 from kerasrnn.applications.sentiment import data as sentiment_data
 from kerasrnn.applications.sentiment import task as sentiment_task
@@ -32,19 +35,21 @@ from kerasrnn.applications.sequence_labeling import data as labeling_data
 from kerasrnn.applications.sequence_labeling import task as labeling_task
 from kerasrnn.applications.text import learn_vocabulary
 
-Application = Literal["sentiment", "sequence-labeling"]
+Application = Literal["sentiment", "sequence-labeling", "language-model"]
 
 
 @dataclass(frozen=True)
 class Options:
     """Measure how many texts, or tokens, a second the default models train on."""
 
-    applications: tuple[Application, ...] = ("sentiment", "sequence-labeling")
+    applications: tuple[Application, ...] = ("sentiment", "sequence-labeling", "language-model")
     """Which to measure."""
     dataset: str = "imdb_reviews"
     """What the sentiment model reads: as `kerasrnn train sentiment --dataset` takes it."""
     tagged: str = "conll2003"
     """What the sequence labeler reads: as `kerasrnn train sequence-labeling --dataset` takes it."""
+    text: str = "python"
+    """What the language model reads: as `kerasrnn train language-model --dataset` takes it."""
     data_dir: str | None = None
     """A TFDS folder that holds the data sets already."""
     batches: int = 40
@@ -113,9 +118,36 @@ def labeling_case(options: Options) -> Case:
     return Case("tokens", config.cell, build, sequence_labeling.model, batches, count)
 
 
+def language_case(options: Options) -> Case:
+    """The language model of characters: those that are predicted are counted."""
+    config = language_config.LanguageModelConfig(
+        dataset=(options.text,), data_dir=options.data_dir, epochs=3
+    )
+    corpus = language_task.load_corpus(config)
+    vocabulary = language_task.learn_vocabulary(corpus.counts, config)
+
+    def build(cell: str) -> Any:
+        chosen = dataclasses.replace(config, cell=cell)
+        made = language_task.build(chosen, vocabulary)
+        language_task.compile_model(made, chosen, updates=1000)
+        return made
+
+    def batches(model: Any) -> Any:
+        encoder = language_data.Encoder(model.tokens, config.level)
+        tokens = language_data.Tokens.of(corpus.train, encoder)
+        rows = language_data.Windows(tokens, config.batch_size, config.window)
+        return rows.training_batches(config.batch_size, config.seed, 0, 1)
+
+    def count(batch: Any) -> int:
+        return int(np.sum(batch[2]))
+
+    return Case("tokens", config.cell, build, language_model.model, batches, count)
+
+
 CASES: dict[str, Callable[[Options], Case]] = {
     "sentiment": sentiment_case,
     "sequence-labeling": labeling_case,
+    "language-model": language_case,
 }
 
 
@@ -129,8 +161,11 @@ def contenders(case: Case) -> dict[str, Any]:
             cell: str, units: int, *, bidirectional: bool, seed: int, dtype: Any, **options: Any
         ) -> Any:
             options = {"return_sequences": True, "dtype": dtype, **options}
+            forward = make(units, **options)
+            if not bidirectional:
+                return forward
             back = make(units, **options, go_backwards=True)
-            return keras.layers.Bidirectional(make(units, **options), backward_layer=back)
+            return keras.layers.Bidirectional(forward, backward_layer=back)
 
         with mock.patch.object(case.module, "recurrent_layer", layer):
             return case.build(cell)
@@ -145,9 +180,20 @@ def contenders(case: Case) -> dict[str, Any]:
             for cell, name in cells.items()
         },
         f"kerasrnn {ours}, implementation='loop'": with_layer(case.default, loop),
-        "keras GRU": with_layer("gru", keras.layers.GRU),
-        "keras LSTM": with_layer("lstm", keras.layers.LSTM),
+        "keras GRU": with_layer("gru", functools.partial(keras_layer, keras.layers.GRU)),
+        "keras LSTM": with_layer("lstm", functools.partial(keras_layer, keras.layers.LSTM)),
     }
+
+
+def keras_layer(
+    kind: Any, units: int, *, recurrent_dropout_form: str = "state", **options: Any
+) -> Any:
+    """A layer of Keras's that the models take for one of ours. It drops the state in one form only."""
+    layer = kind(units, **options)
+    # What the language model asks a cell: which states it has, and of what sizes.
+    sizes = keras.tree.flatten(layer.cell.state_size)
+    layer.cell.states = layer.cell.state_sizes = dict(enumerate(sizes))
+    return layer
 
 
 def measure(name: str, options: Options) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import tyro
 
 from kerasrnn import cells, datasets
 from kerasrnn.applications import LanguageModel, SentimentClassifier, SequenceLabeler
+from kerasrnn.applications._parts import check_counts
 from kerasrnn.applications._runs import (
     RunFolder,
     export,
@@ -69,11 +70,11 @@ def train_sequence_labeling(config: SequenceLabelingConfig) -> None:
 
 @train.command(name="language-model", help=LanguageModelConfig.__doc__)
 def train_language_model(config: LanguageModelConfig) -> None:
-    """Train, then let the SavedModel speak for itself, and the model go on with a line."""
-    _train(language_model, config, '--prompt "The "')
-    print("\nwhich goes on like this:\n")
+    """Train, then let the SavedModel speak for itself, and the model write some lines."""
+    _train(language_model, config, '--prompt "..."')
+    print("\nwhat it writes by itself:\n")
     model = language_model.load(config.out)
-    _print_stream(model.stream("The ", length=200, temperature=0.7, seed=config.seed), "The ")
+    _print_stream(model.stream(length=200, temperature=0.7, seed=config.seed))
 
 
 def _train(task: Any, config: TrainingConfig, question: str) -> None:
@@ -160,7 +161,11 @@ def evaluate(
     model: Any = load_model(run)
     task = _task_of(model)
     if sentences is not None:
-        _score(task, model, sentences, json)
+        if task is not language_model:
+            raise ValueError("--sentences is for language models.")
+        if data != MeasuredData():
+            raise ValueError("Give either `--sentences` or a data set, not both.")
+        _score(model, sentences, json)
         return
     scores = task.evaluate(run, data.of(DATA[task], run), show_progress=not json, model=model)
     if json:
@@ -169,9 +174,8 @@ def evaluate(
         print(f"\n{task.report(scores)}")
 
 
-def _score(task: Any, model: Any, sentences: str, json: bool) -> None:
-    if task is not language_model:
-        raise ValueError("`--sentences` is for language models.")
+def _score(model: Any, sentences: str, json: bool) -> None:
+    """Print how probable a language model finds each line of a file."""
     if not Path(sentences).is_file():
         raise FileNotFoundError(f"There is no file {sentences}.")
     if not json:
@@ -203,11 +207,11 @@ class Continuation:
     seed: int | None = None
     """Language model: the same seed draws the same text."""
 
-    def check_unused(self) -> None:
-        """Refuse for another model what is for language models."""
-        given = [f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default]
-        if given:
-            raise ValueError(f"--{given[0].replace('_', '-')} is for language models.")
+    def refuse(self, why: str, *allowed: str) -> None:
+        """Raise a ValueError if anything is given that is not among `allowed`."""
+        for field in dataclasses.fields(self):
+            if field.name not in allowed and getattr(self, field.name) != field.default:
+                raise ValueError(f"--{field.name.replace('_', '-')} {why}.")
 
 
 @app.command
@@ -243,10 +247,12 @@ def predict(
     task = _task_of(model)
     if task is language_model:
         if texts or file or conll:
-            raise ValueError("A language model goes on with one `--prompt`; it reads no other texts.")
+            raise ValueError(
+                "A language model goes on with one `--prompt`; it reads no other texts."
+            )
         _continue(model, continuation, json)
         return
-    continuation.check_unused()
+    continuation.refuse("is for language models")
     sources: Iterable[Iterable[str]] = _lines_of_stdin()
     if texts or file:
         if file and not Path(file).is_file():
@@ -274,6 +280,8 @@ def _continue(model: Any, asked: Continuation, json: bool) -> None:
     prompt = asked.prompt
     _check_encoding((prompt,))
     if asked.beams is not None:
+        check_counts(beams=asked.beams)
+        asked.refuse("is for drawing, and --beams draws nothing", "prompt", "length", "beams")
         for beam in model.beam_search(prompt, length=asked.length, width=asked.beams):
             if json:
                 _print_json({"prompt": prompt, **beam._asdict()})
@@ -286,11 +294,11 @@ def _continue(model: Any, asked: Continuation, json: bool) -> None:
     if json:
         _print_json({"prompt": prompt, "text": "".join(pieces)})
     else:
-        _print_stream(pieces, prompt)
+        _print_stream(itertools.chain([prompt], pieces))
 
 
-def _print_stream(pieces: Iterable[str], prompt: str) -> None:
-    for piece in itertools.chain([prompt], pieces):
+def _print_stream(pieces: Iterable[str]) -> None:
+    for piece in pieces:
         print(piece, end="", flush=True)
     print()
 

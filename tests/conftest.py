@@ -1,7 +1,6 @@
 """What several folders of tests share."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,24 +37,15 @@ def labeler(tmp_path_factory) -> Trained:
 
     Beside it lies `killed`: what would be there had it been killed after its second epoch.
     """
-    from kerasrnn.applications._runs import RunFolder
     from kerasrnn.applications.sequence_labeling import task
     from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig
-    from tests.applications._helpers import LABELING, write_names
+    from tests.applications._helpers import LABELING, train_and_copy, write_names
 
     place = tmp_path_factory.mktemp("labeler")
     dataset = write_names(place / "names.conll")
     settings = {**LABELING, "dataset": (str(dataset),)}
-    save_state = RunFolder.save_state
-
-    def save_and_copy(folder, model, epoch, keep):
-        save_state(folder, model, epoch, keep)
-        if epoch == 2:
-            shutil.copytree(folder.path, place / "killed")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunFolder, "save_state", save_and_copy)
-        metrics = task.train(SequenceLabelingConfig(out=str(place / "run"), **settings))
+    config = SequenceLabelingConfig(out=str(place / "run"), **settings)
+    metrics = train_and_copy(task.train, config, place / "killed")
     return Trained(place / "run", metrics, dataset, settings)
 
 
@@ -75,3 +65,21 @@ def tagger(tmp_path_factory) -> Trained:
     settings["dataset"] = tuple(files)
     metrics = task.train(SequenceLabelingConfig(out=str(place / "run"), **settings))
     return Trained(place / "run", metrics, Path(files[-1]), settings)
+
+
+@pytest.fixture(scope="session")
+def writer(tmp_path_factory) -> Trained:
+    """A small run of the language model, of characters, that the tests read and never change.
+
+    Beside it lies `killed`: what would be there had it been killed after its second epoch.
+    """
+    from kerasrnn.applications.language_model import task
+    from kerasrnn.applications.language_model.config import LanguageModelConfig
+    from tests.applications._helpers import LANGUAGE, train_and_copy, write_sayings
+
+    place = tmp_path_factory.mktemp("writer")
+    dataset = write_sayings(place / "sayings.txt")
+    settings = {**LANGUAGE, "dataset": (str(dataset),)}
+    config = LanguageModelConfig(out=str(place / "run"), **settings)
+    metrics = train_and_copy(task.train, config, place / "killed")
+    return Trained(place / "run", metrics, dataset, settings)

@@ -1,7 +1,10 @@
 """The benchmarks measure what they say; not how fast it is, for that is no matter for a test."""
 
+import importlib.util
 import itertools
 import json
+import subprocess
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import kerasrnn
-from benchmarks import _measure, cells, classics, crf, layers
+from benchmarks import _measure, cells, classics, crf, fit, language_model, layers, memory
 from benchmarks.layers import Options, Workload
 
 
@@ -220,6 +223,123 @@ def test_both_taggers_learn_and_only_their_last_layers_differ():
     ]
     assert all(shape == shapes[0] for shape in shapes)
     assert {m.jit_compile for m in made.values()} == {True, False}
+
+
+# The language model.
+
+
+def small_language_model(tmp_path, **options):
+    sizes = {"units": 4, "num_layers": 1, "batch": 2, "window": 3, "tokens": 9, "batches": 2}
+    sizes |= {"character_units": 4, "characters": 5, "length": 3, "rounds": 1}
+    return language_model.Options(**{**sizes, "out": str(tmp_path), **options})
+
+
+def test_language_models_learn_and_generate_side_by_side(tmp_path, monkeypatch, capsys):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "torch" else there(n))
+    monkeypatch.setattr(language_model, "GRAPHS", {"": False})
+    language_model.main(small_language_model(tmp_path, cells=("gru",), outputs=("tied",)))
+    said = capsys.readouterr().out
+    result = json.loads((tmp_path / "language_model.json").read_text("utf-8"))
+    assert result["not installed"] == ["torch"] and "not installed, left out: torch" in said
+    found = result["training"]["tied"]
+    rates = found["tokens per second"]
+    assert list(rates) == ["kerasrnn gru", "keras.layers.LSTM"] and min(rates.values()) > 0
+    assert found["tokens"] == 2 * 2 * 3
+    ratio = rates["kerasrnn gru"] / rates["keras.layers.LSTM"]
+    assert found["to"]["kerasrnn gru"] == {"Keras": pytest.approx(ratio, rel=0.01)}
+    assert result["generation"]["tokens"] == 3
+    assert list(result["generation"]["tokens per second"]) == ["kerasrnn gru"]
+    assert "training, tied" in said and "generation" in said
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_language_models_of_all_frameworks_are_the_same(tmp_path, tied):
+    """With the same weights they have the same loss."""
+    options = small_language_model(tmp_path, batches=1)
+    vocabulary, text = language_model.read(options)
+    batches = language_model.Windows(text, options.batch, options.window).batches()
+    ours = language_model.own(options, vocabulary, "lstm", tied)
+    theirs = language_model.keras_model(options, options.tokens, tied, jit=False)
+    values = {weight.path.split("/")[-1]: weight.numpy() for weight in ours.trainable_weights[:4]}
+    head = {weight.name: weight.numpy() for weight in ours.head.weights}
+    for weight, value in zip(theirs.trainable_weights, ours.trainable_weights, strict=True):
+        weight.assign(value)
+    loss = ours.evaluate(batches, verbose=0)[0]
+    ids = batches.map(lambda inputs, targets, weights: (inputs["ids"], targets, weights))
+    assert theirs.evaluate(ids, verbose=0)[0] == pytest.approx(loss, rel=1e-5)
+    torch = pytest.importorskip("torch")
+    peer = language_model.TorchModel(options.tokens, options.units, tied=tied)
+    table = values["embeddings"] if tied else head["table"]
+    zeros = np.zeros_like(values["bias"])
+    copied = [values["embeddings"], values["kernel"].T, values["recurrent_kernel"].T]
+    copied += [values["bias"], zeros, *(() if tied else (table,)), head["bias"]]
+    with torch.no_grad():
+        for weight, value in zip(peer.parts.parameters(), copied, strict=True):
+            weight.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+    step = peer.training(batches)
+    assert step() == pytest.approx(loss, rel=1e-5)
+    assert step() < loss
+    assert all(0 <= token < options.tokens for token in peer.generate(5))
+
+
+def test_language_models_read_a_file_as_far_as_they_need_it(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(20 * "a b\nc\n", "utf-8")  # 100 tokens, the line ends among them
+    options = small_language_model(tmp_path, file=str(path), tokens=3)
+    vocabulary, text = language_model.read(options)
+    assert vocabulary == ["<eos>", "a", "b"] and len(text.numbers) == 2 * (2 * 3 + 1)
+    assert text.numbers[:5].tolist() == [2, 3, 1, 0, 1]
+    for batches, window, count in ((99, 3, 2 * (16 * 3 + 1)), (1, 49, 2 * 50)):
+        given = {"file": str(path), "batches": batches, "window": window}
+        _, text = language_model.read(small_language_model(tmp_path, **given))
+        assert len(text.numbers) == count
+    with pytest.raises(ValueError, match=r"`file` must hold at least 102 words.* has 100\."):
+        language_model.read(small_language_model(tmp_path, file=str(path), window=50))
+
+
+def test_a_layer_of_keras_takes_its_place_in_the_language_model(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(300 * "to be or not to be\n", "utf-8")
+    case = fit.language_case(fit.Options(text=str(path)))
+    models = fit.contenders(case)
+    ours, theirs = models["kerasrnn LSTM (the default)"], models["keras LSTM"]
+    assert isinstance(theirs.recurrent[0], keras.layers.LSTM)
+    assert isinstance(models["keras GRU"].recurrent[0], keras.layers.GRU)
+    theirs.set_weights(ours.get_weights())
+    batches = list(case.batches(ours).as_numpy_iterator())
+    # All of the text but what is held out, and the first token of each lane.
+    assert sum(map(case.count, batches)) == pytest.approx(0.95**2 * 300 * 19 - 32, rel=0.01)
+    for inputs, *_ in batches[:2]:
+        np.testing.assert_allclose(theirs(inputs), ours(inputs), atol=1e-5)
+
+
+def test_memory_is_measured_stage_by_stage(tmp_path, monkeypatch, capsys):
+    read = []
+
+    def here(command, **options):  # in place of a process of its own
+        given = json.loads(command[-1])
+        read.append(Path(given["text"]).read_bytes())
+        return subprocess.CompletedProcess(command, 0, json.dumps(memory.measure(**given)))
+
+    monkeypatch.setattr(subprocess, "run", here)
+    sizes = {"size": 100_000, "vocabulary_size": 9, "batches": 1}
+    memory.main(memory.Options(levels=("word",), **sizes, out=str(tmp_path)))
+    (text,) = read
+    assert 100_000 <= len(text) < 110_000 and text.decode().count("# 1\n") == 1
+    result = json.loads((tmp_path / "memory.json").read_text("utf-8"))["word"]
+    assert list(result["stages"]) == ["start", "counting", "encoding", "training"]
+    peaks = [stage["peak, MB"] for stage in result["stages"].values()]
+    assert peaks == sorted(peaks) and peaks[0] > 50
+    assert result["known"] == 10
+    assert result["tokens"] == pytest.approx(len(text.split()) + text.count(b"\n"), abs=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["memory.json"]
+    assert "peak so far, MB" in capsys.readouterr().out
+
+
+def test_a_text_that_the_disk_has_no_room_for(tmp_path):
+    with pytest.raises(ValueError, match=r"`size` 900,.* needs 2,700,.* choose a smaller"):
+        memory.main(memory.Options(size=9 * 10**17, out=str(tmp_path)))
 
 
 # The classic effects.

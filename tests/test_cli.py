@@ -18,6 +18,8 @@ import pytest
 import kerasrnn
 from kerasrnn import cells, cli
 from kerasrnn.applications._runs import RunConfig, load_model, said_by_a_fresh_process
+from kerasrnn.applications.language_model import task as writing
+from kerasrnn.applications.language_model.config import LanguageModelConfig
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
 from kerasrnn.applications.sequence_labeling import task as labeling
@@ -73,7 +75,7 @@ def described(config_class: type) -> dict[str, str]:
     return words
 
 
-@pytest.mark.parametrize("config", [SentimentConfig, SequenceLabelingConfig])
+@pytest.mark.parametrize("config", [SentimentConfig, SequenceLabelingConfig, LanguageModelConfig])
 def test_help_shows_every_setting_with_its_meaning_and_default(run, config):
     status, output, _ = run("train", config.task, "--help")
     shown, words = plain(output), described(config)
@@ -94,10 +96,14 @@ def test_help_shows_every_setting_with_its_meaning_and_default(run, config):
     [
         ((), ["train", "evaluate", "predict", "explain", "export", "cells"]),
         (("train",), ["sentiment", "Train a sentiment classifier", "sequence-labeling"]),
-        (("evaluate",), ["RUN", "--dataset", "--text-column", "--json", "Print one JSON object."]),
+        (("train",), ["language-model", "Train a language model"]),
+        (("evaluate",), ["RUN", "--dataset", "--text-column", "--json", "Print one JSON object"]),
         (("predict",), ["RUN", "--file", "--json", "standard input", "a text on each line"]),
         (("predict",), ["--conll", "--token-column", "1 for CoNLL-U"]),
+        (("predict",), ["--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed"]),
+        (("predict",), ["--beams", "0 always takes the likeliest. (default: 1.0)"]),
         (("evaluate",), ["--token-column", "--label-column", "--label", "--on-fault"]),
+        (("evaluate",), ["--sentences", "a sentence on each line"]),
         (("explain",), ["RUN", "--method", "--label", "--out", "integrated_gradients"]),
         (("export",), ["RUN", "--out", "--overwrite", "takes raw strings"]),
         (("cells",), ["--features", "--units", "for counting the parameters. (default: 128)"]),
@@ -635,3 +641,215 @@ def test_settings_of_a_labeler_that_cannot_be(run):
         assert (status, output) == (2, "") and words[0] in errors
     status, _, errors = run("train", "sequence-labeling", "--dataset")
     assert status == 2 and "`dataset` must be a name, or up to three files" in plain(errors)
+
+
+# Language modeling
+
+
+def test_train_a_language_model(run, writer, tmp_path):
+    """A finished run that goes on stays as it is; its SavedModel speaks in a process of its own."""
+    out = tmp_path / "run"
+    shutil.copytree(writer.folder, out)
+    words = flags(**writer.settings, out=out, resume=True)
+    status, output, errors = run("train", "language-model", *words)
+    assert status == 0, errors
+    metrics, model = writer.metrics, writing.load(out)
+    bits, nats = metrics["test_bits_per_character"], metrics["test_cross_entropy"]
+    held_out = f"on {metrics['tokens']['test']} held-out tokens"
+    assert f"test: {bits:.4f} bits per character ({nats:.4f} nats) {held_out}" in output
+    *said, _, ask, _, title = output.partition("with TensorFlow alone:\n")[2].split("\n")[:7]
+    for line, text, score in zip(
+        said, writing.EXAMPLES, model.score(writing.EXAMPLES), strict=True
+    ):
+        log_probability, perplexity, shown = line.split(maxsplit=2)
+        assert shown == text
+        assert float(log_probability) == pytest.approx(score.log_probability, abs=0.02)
+        assert float(perplexity) == pytest.approx(score.perplexity, abs=0.02)
+    assert ask == f'ask it yourself: kerasrnn predict {out} --prompt "..."'
+    # It need not know any character that a prompt might have.
+    written = model.generate(length=200, temperature=0.7, seed=writer.settings["seed"])
+    assert title == "what it writes by itself:" and output.endswith(f"\n\n{written}\n")
+
+
+@pytest.mark.slow
+def test_train_a_language_model_with_no_more_than_its_defaults(tmp_path):
+    done = subprocess.run(
+        command("train", "language-model", "--epochs", 1, "--units", 20, "--embedding-dim", 20),
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "bits per character" in done.stdout and "what it writes by itself" in done.stdout
+    assert (tmp_path / "runs/language-model/saved_model/saved_model.pb").is_file()
+
+
+def test_predict_goes_on_with_a_prompt(ask, writer):
+    model = loaded(str(writer.folder))
+    drawing = ("--length", 40, "--temperature", 0.8, "--top-k", 5, "--top-p", 0.9)
+    for seed in (1, 2):
+        expected = model.generate("the ", 40, 0.8, 5, 0.9, seed)
+        words = ("predict", writer.folder, "--prompt", "the ", *drawing, "--seed", seed)
+        assert ask(*words) == (0, f"the {expected}\n", "")
+        status, output, _ = ask(*words, "--json")
+        assert status == 0 and output.count("\n") == 1
+        assert json.loads(output) == {"prompt": "the ", "text": expected}
+    # Temperature 0 needs no seed.
+    words = ("predict", writer.folder, "--prompt", "the dög", "--temperature", 0, "--length", 7)
+    assert ask(*words) == (0, "the dög barks\n\n", "")
+    # A prompt may be longer than a window, or empty.
+    status, output, _ = ask("predict", writer.folder, "--prompt", "the cow " * 50, "--length", 3)
+    assert status == 0 and len(output) == 400 + 3 + 1
+    status, output, _ = ask("predict", writer.folder, "--prompt", "", "--length", 3)
+    assert status == 0 and len(output) == 3 + 1
+    status, output, _ = ask("predict", writer.folder, "--prompt", "the", "--length", 0)
+    assert (status, output) == (0, "the\n")
+
+
+def test_text_is_shown_as_it_is_produced(monkeypatch):
+    shown = []
+    screen = io.StringIO()
+    screen.flush = lambda: shown.append(screen.getvalue())
+    monkeypatch.setattr(sys, "stdout", screen)
+
+    def produced():
+        yield "The"
+        assert shown == ["The"]
+        yield " cow"
+        assert shown == ["The", "The cow"]
+
+    cli._print_stream(produced())
+    assert screen.getvalue() == "The cow\n"
+
+
+def test_predict_searches_with_beams(ask, writer):
+    model = loaded(str(writer.folder))
+    expected = model.beam_search("the dög ", length=8, width=3)
+    words = ("predict", writer.folder, "--prompt", "the dög ", "--length", 8, "--beams", 3)
+    status, output, _ = ask(*words, "--json")
+    rows = [json.loads(line) for line in output.splitlines()]
+    assert status == 0 and rows == [{"prompt": "the dög ", **beam._asdict()} for beam in expected]
+    status, output, _ = ask(*words)
+    assert output.startswith(f"{expected[0].log_probability:10.3f}  the dög {expected[0].text}")
+    assert expected[0].text == "barks\n"
+
+
+def test_evaluate_a_language_model(ask, writer, tmp_path):
+    status, output, _ = ask("evaluate", writer.folder, "--json")
+    found = json.loads(output)
+    assert status == 0 and output.count("\n") == 1
+    bits = writer.metrics["test_bits_per_character"]
+    assert found["bits_per_character"] == pytest.approx(bits, rel=1e-4)
+    (tmp_path / "other.txt").write_text("the cow says moo\n" * 9)
+    status, output, _ = ask("evaluate", writer.folder, "--dataset", tmp_path / "other.txt")
+    assert status == 0
+    assert re.search(
+        r"\n0\.\d{4} bits per character \(0\.\d{4} nats\)\n152 tokens \(all of", output
+    )
+
+
+def test_evaluate_scores_sentences(ask, writer, tmp_path):
+    """The likelier ones have more; a carriage return and a mark at the beginning are none of theirs."""
+    texts = ["the dög barks", "barks the dög", "", "zebra \u2028 É"]
+    file = tmp_path / "sentences.txt"
+    file.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(texts).encode())
+    expected = loaded(str(writer.folder)).score(texts)
+    assert expected[0].log_probability > expected[1].log_probability
+    status, output, _ = ask("evaluate", writer.folder, "--sentences", file, "--json")
+    rows = [json.loads(line) for line in output.removesuffix("\n").split("\n")]
+    assert status == 0 and [row.pop("text") for row in rows] == texts
+    for row, score in zip(rows, expected, strict=True):
+        assert row == pytest.approx(score._asdict(), rel=TOLERANCE)
+    status, output, _ = ask("evaluate", writer.folder, "--sentences", file)
+    head, *lines = output.removesuffix("\n").split("\n")
+    assert (status, head.split()) == (0, ["log", "p", "tokens", "perplexity"])
+    for line, text, score in zip(lines, texts, expected, strict=True):
+        log_probability, tokens, perplexity, shown = re.fullmatch(
+            r" *(\S+) +(\d+) +(\S+)  (.*)", line
+        ).groups()
+        assert (int(tokens), shown) == (score.tokens, text)
+        assert float(log_probability) == pytest.approx(score.log_probability, abs=ON_SCREEN)
+        assert float(perplexity) == pytest.approx(score.perplexity, abs=0.006)
+
+
+def test_what_a_language_model_cannot_do(ask, writer, trained, tmp_path):
+    latin, model, other = tmp_path / "latin.txt", writer.folder, trained.folder
+    latin.write_bytes(b"fine\ncaf\xe9\n")
+    go_on, draws = ("predict", model, "--prompt", "the "), "is for drawing"
+    for words, message in (
+        (("predict", model), "needs `--prompt`"),
+        (("predict", model, "the cow"), "goes on with one `--prompt`; it reads no other texts"),
+        (("predict", model, "--file", latin), "goes on with one `--prompt`"),
+        (("predict", model, "--prompt", "caf\udce9"), "An argument is not UTF-8"),
+        (
+            ("predict", model, "--prompt", "the Zoo"),
+            "the character 'Z' at place 4, which the model",
+        ),
+        ((*go_on, "--length", -1), "`length` must be a whole number, at least 0, got -1"),
+        ((*go_on, "--temperature", -1), "`temperature` must be a number of at least 0, got -1.0"),
+        ((*go_on, "--temperature", "nan"), "`temperature` must be a number of at least 0, got nan"),
+        ((*go_on, "--top-k", -3), "`top_k` must be a positive integer, got -3"),
+        ((*go_on, "--top-p", 1.5), "`top_p` must be more than 0 and at most 1, got 1.5"),
+        ((*go_on, "--seed", -1), "`seed` must be a whole number, at least 0, or None; got -1"),
+        ((*go_on, "--beams", 0), "`beams` must be a positive integer, got 0"),
+        ((*go_on, "--beams", 2, "--seed", 1), f"--seed {draws}, and --beams draws nothing"),
+        ((*go_on, "--beams", 2, "--temperature", 0), f"--temperature {draws}"),
+        (("predict", other, "--prompt", "the "), "--prompt is for language models"),
+        (("predict", other, "film", "--top-k", 3), "--top-k is for language models"),
+        (("evaluate", other, "--sentences", latin), "--sentences is for language models"),
+        (("evaluate", model, "--sentences", tmp_path / "none"), "There is no file"),
+        (
+            ("evaluate", model, "--sentences", latin, "--dataset", latin),
+            "Give either `--sentences` or a data set",
+        ),
+        (("evaluate", model, "--text-column", "text"), "--text-column says nothing to this"),
+        (("evaluate", model, "--label", "upos"), "--label says nothing to this"),
+        (("evaluate", model, "--dataset", latin), "latin.txt is not UTF-8: byte 0xe9 at offset 8"),
+        (("evaluate", model, "--dataset", "none.txt"), "There is no file or folder none.txt"),
+        (("explain", model, "the cow"), "LanguageModel"),
+    ):
+        status, output, errors = ask(*words)
+        assert (status, output) == (2, ""), words
+        assert errors.startswith("kerasrnn: error: ") and errors.count("\n") == 1
+        assert message in errors
+    status, _, errors = ask("evaluate", model, "--sentences", latin)
+    assert status == 2 and "latin.txt is not UTF-8: byte 0xe9 at offset 8" in errors
+
+
+def test_export_a_language_model(run, writer, tmp_path):
+    """What it says in a process of its own, `train` shows above."""
+    out = tmp_path / "served"
+    assert run("export", writer.folder, "--out", out)[:2] == (0, f"written to {out}\n")
+    assert (out / "saved_model.pb").is_file()
+    status, _, errors = run("export", writer.folder, "--out", out)
+    assert status == 2 and f"`out` is there already: {out}" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--dataset", "latin.txt"), "latin.txt is not UTF-8: byte 0xe9 at offset 8"),
+        (("--dataset", "empty.txt"), "There is no text in empty.txt"),
+        (("--dataset", "none.txt"), "There is no file or folder none.txt"),
+        (("--dataset",), "`dataset` must be a name, or files and folders of text; got none"),
+        (("--dataset", "a.txt"), "too small a vocabulary: there must be two characters"),
+        (("--reset", "--random-windows"), "`random_windows` moves the cuts"),
+        (("--optimizer", "nt_asgd"), '`optimizer` "nt_asgd" averages'),
+        (("--window", 0), "`window` must be at least 1, got 0"),
+        (("--cell", "lsmt", "--dataset", "ab.txt"), "`cell` was 'lsmt'. Did you mean 'lstm'"),
+    ],
+)
+def test_what_a_language_model_cannot_learn_from(run, tmp_path, monkeypatch, words, message):
+    """One line that says where, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "latin.txt").write_bytes(b"fine\ncaf\xe9\n" * 9)
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "a.txt").write_text("a" * 200)
+    (tmp_path / "ab.txt").write_text("ab" * 200)
+    before = sorted(tmp_path.iterdir())
+    status, output, errors = run("train", "language-model", "--out", "run", *words)
+    assert (status, output) == (2, "")
+    assert errors.startswith("kerasrnn: error: ") and errors.count("\n") == 1 and message in errors
+    assert sorted(tmp_path.iterdir()) == before

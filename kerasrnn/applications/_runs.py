@@ -397,10 +397,11 @@ def _versions() -> dict[str, str]:
 def _state(model: Any) -> list[Any]:
     """Every variable that the rest of the training depends on, in a fixed order.
 
-    Keras's own weight files leave out the dropouts' random states.
+    Keras's own weight files leave out the dropouts' random states, and what is carried from batch to batch.
     """
     seeds = [v for v in model.variables if v.path.endswith("seed_generator_state")]
-    return [*model.weights, *seeds, *model.optimizer.variables]
+    carried = getattr(model, "carried_in_training", [])
+    return [*model.weights, *seeds, *carried, *model.optimizer.variables]
 
 
 class Recorder(keras.callbacks.Callback):

@@ -14,7 +14,7 @@ from kerasrnn.applications._runs import Recorder, RunConfig, RunFolder
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig(RunConfig):
-    """The settings of a training with Adam, by epochs over batches of like length."""
+    """The settings of a training by epochs, with Adam where nothing else is said."""
 
     test_fraction: float = 0.2
     """The part of a data set without a test set of its own that is held out to measure."""
@@ -109,7 +109,7 @@ def fit(
         model: A compiled model.
         config: The `settled` settings.
         folder: The run's folder, started.
-        rows: What to train on, `LengthBatches`.
+        rows: What to train on: `LengthBatches`, or what has its `training_batches` and `count`.
         validation: The batches to choose the epoch by.
         monitor: The figure to choose the epoch by.
         best: Which of its values is the best.
@@ -146,7 +146,8 @@ def fit(
 def _callbacks(model: Any, folder: RunFolder, config: TrainingConfig) -> list[Any]:
     """What is done during every training, besides the recording."""
     chosen: list[Any] = []
-    if model.optimizer.use_ema:
+    # Without what scales the loss in mixed precision.
+    if getattr(model.optimizer, "inner_optimizer", model.optimizer).use_ema:
         chosen.append(keras.callbacks.SwapEMAWeights())  # validates with the averaged weights
     if config.tensorboard:
         chosen.append(keras.callbacks.TensorBoard(str(folder.path / "tensorboard")))

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,6 +117,56 @@ def write_treebank(path: Path, count: int, seed: int) -> Path:
         lines.append("")
     path.write_text("\n".join(lines), "utf-8")
     return path
+
+
+# The same for the language model, with each of its dropouts and penalties.
+LANGUAGE: dict[str, Any] = {
+    "seed": 3,
+    "test_fraction": 0.2,
+    "validation_fraction": 0.25,
+    "level": "character",
+    "window": 16,
+    "cell": "simple_rnn",
+    "units": 16,
+    "num_layers": 2,
+    "embedding_dim": 16,
+    "embedding_dropout": 0.02,
+    "input_dropout": 0.05,
+    "dropout": 0.05,
+    "output_dropout": 0.05,
+    "recurrent_dropout": 0.1,
+    "activation_regularization": 0.01,
+    "temporal_regularization": 0.01,
+    "batch_size": 8,
+    "epochs": 5,
+    "patience": 5,
+    "learning_rate": 0.03,
+    "averaging": 0.05,
+}
+
+
+def write_sayings(path: Path, count: int = 240, seed: int = 1) -> Path:
+    """Lines with a rule: each animal has its own word."""
+    random = np.random.default_rng(seed)
+    sayings = ["the cow says moo", "the cat says meow", "the dög barks"]
+    path.write_text("".join(f"{line}\n" for line in random.choice(sayings, count)), "utf-8")
+    return path
+
+
+def train_and_copy(train: Any, config: Any, killed: Path, epochs: int = 2) -> dict[str, Any]:
+    """Train, and leave in `killed` what would be there had the run been killed after so many epochs."""
+    from kerasrnn.applications._runs import RunFolder
+
+    save_state = RunFolder.save_state
+
+    def save_and_copy(folder, model, epoch, keep):
+        save_state(folder, model, epoch, keep)
+        if epoch == epochs:
+            shutil.copytree(folder.path, killed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "save_state", save_and_copy)
+        return train(config)
 
 
 def flags(**settings: Any) -> list[str]:

@@ -369,6 +369,19 @@ def test_the_epochs_of_training_are_passes_from_the_beginning(options):
         keras.tree.map_structure(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.parametrize("options", [{}, {"reset": True}, {"random_lengths": True}])
+@pytest.mark.parametrize("epoch", [1, 5, 23])
+def test_an_epoch_of_another_length_goes_on_where_the_one_before_ended(options, epoch):
+    whole = Windows(numbered(30, 40, 2), 3, 4, **options)
+    cut = Windows(numbered(30, 40, 2), 3, 4, **options, epoch=epoch)
+    assert cut.count(3) == epoch != whole.count(3)
+    readings = list(whole.training_batches(3, 1, 0, 20).as_numpy_iterator())
+    batches = cut.training_batches(3, 1, 1, 3)
+    assert batches.cardinality() == 2 * epoch
+    for one, other in zip(readings[epoch : 3 * epoch], batches.as_numpy_iterator(), strict=True):
+        keras.tree.map_structure(np.testing.assert_array_equal, one, other)
+
+
 def test_shapes_are_known_to_the_graph():
     for options, time in (({}, 8), ({"random_lengths": True}, None)):
         inputs, targets, weights = Windows(numbered(30), 3, 8, **options).batches().element_spec

@@ -1,5 +1,6 @@
 """The recipes in applications/ run, on small data."""
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from kerasrnn.applications.language_model.config import LanguageModelConfig
 from kerasrnn.applications.sentiment.config import SentimentConfig
 from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig
-from tests.applications._helpers import SETTINGS, write_texts
+from tests.applications._helpers import SETTINGS, write_sayings, write_texts
 
 RECIPES = Path(__file__).parents[2] / "applications"
 
@@ -62,3 +64,35 @@ def test_labeling(tmp_path, capsys, request, name, run, score):
     assert [cell.strip() for cell in row if cell.strip()][1:3] == shown
     assert [cell.strip() for cell in mean if cell.strip()][1:3] == shown
     assert f"{metrics['epochs']} ({metrics['best_epoch']})" in "  ".join(row)
+
+
+def test_shakespeare_chars(tmp_path, capsys, writer):
+    shutil.copytree(writer.folder, tmp_path / "seed-3")
+    settings = writer.settings | {"out": str(tmp_path), "resume": True}
+    recipe("shakespeare_chars").main(LanguageModelConfig(**settings), seeds=(3,))
+    row, mean = capsys.readouterr().out.splitlines()[-2:]
+    shown = [
+        f"{writer.metrics[f'{part}_bits_per_character']:.4f}" for part in ("test", "validation")
+    ]
+    assert row.split()[:3] == ["3", *shown] and mean.split() == ["mean", *shown]
+
+
+@pytest.mark.slow  # The recipe above shares `over_seeds`.
+def test_ptb_words(tmp_path, capsys):
+    """Of three files in a folder, with the settings of the paper but for the sizes."""
+    ptb = recipe("ptb_words")
+    for part, count in {"train": 60, "valid": 20, "test": 20}.items():
+        write_sayings(tmp_path / f"ptb.{part}.txt", count)
+    small = {"units": 8, "num_layers": 2, "embedding_dim": 8, "window": 8, "epochs": 2}
+    config = dataclasses.replace(ptb.AWD_LSTM, out=str(tmp_path / "runs"), **small)
+    ptb.awd_lstm(config, data=str(tmp_path), seeds=(4,))
+    metrics = json.loads((tmp_path / "runs/seed-4/metrics.json").read_text("utf-8"))
+    shown = [f"{metrics[f'{part}_perplexity']:.4f}" for part in ("test", "validation")]
+    assert capsys.readouterr().out.splitlines()[-2].split()[:3] == ["4", *shown]
+    assert metrics["config"]["test"] == [str(tmp_path / "ptb.test.txt")]
+
+
+def test_ptb_words_without_its_files(tmp_path):
+    (tmp_path / "ptb.train.txt").write_text("a word\n")
+    with pytest.raises(FileNotFoundError, match=r"no file .*ptb.valid.txt. `data` must be the"):
+        recipe("ptb_words").small(data=str(tmp_path))

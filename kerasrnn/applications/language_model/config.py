@@ -31,7 +31,8 @@ class LanguageModelConfig(PlainDataConfig, TrainingConfig):
     """`python`, the source of the standard library of the Python that runs this; a TFDS name such as
     `tiny_shakespeare`; or text files, and folders of .txt files, of any size."""
     validation: tuple[str, ...] = ()
-    """Text files to choose the epoch by. By default the end of the training text, before that for `test`."""
+    """Text files to choose the epoch by. By default the end of the text that is left
+    without `test`."""
     test: tuple[str, ...] = ()
     """Text files to measure on. By default the end of the training text."""
     test_fraction: float = 0.05
@@ -86,7 +87,8 @@ class LanguageModelConfig(PlainDataConfig, TrainingConfig):
     better (NT-ASGD)."""
     schedule: Literal["cosine", "steps", "plateau", "constant"] = "cosine"
     """How the learning rate falls: along a cosine after a rise; by `decay` in each epoch after
-    `decay_after`; by `decay` in each epoch after which validation was no better; or not at all."""
+    `decay_after`; by `decay` after each epoch whose validation was no better than the best; or not
+    at all."""
     decay: float = 0.5
     """The factor of `steps` and `plateau`."""
     decay_after: int = 4
@@ -96,4 +98,13 @@ class LanguageModelConfig(PlainDataConfig, TrainingConfig):
     batch_size: int = 32
     """The number of places in the text that are read side by side."""
     epochs: int | None = None
-    """Passes over the training text. By default 3, or as many as make 300 updates."""
+    """Passes over the training text, or parts of `epoch_updates`. By default as many as make 1400
+    updates."""
+    epoch_updates: int | None = None
+    """For a large text: updates after which an epoch ends, with a validation and a checkpoint; the next one
+    goes on from there. By default an epoch ends with the text."""
+    learning_rate: float = 0.002
+    """The highest learning rate; see `schedule`."""
+    averaging: float = 0.05
+    """What is measured and saved is an average of the weights (an exponential moving one) over about
+    this part of the training; 0 for the last weights. `nt_asgd` has an average of its own."""

@@ -266,6 +266,8 @@ class Windows:
             lanes together, from eight lengths between the half of `window` and all of it. The
             cuts then fall on other places each time. Not with `reset`.
         context: How many tokens a lane reads before its part. With `reset` there is nothing to read.
+        epoch: How many batches of training make an epoch; the next one goes on where it ends. By default as
+            many as there are in the text.
 
     Raises:
         ValueError: If no token has another before it: the text is too short; or an argument is wrong.
@@ -292,11 +294,13 @@ class Windows:
         reset: bool = False,
         random_lengths: bool = False,
         context: int = 0,
+        epoch: int | None = None,
     ) -> None:
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("window", window, 1),
             ("context", context, 0),
+            ("epoch", 1 if epoch is None else epoch, 1),
         ):
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value!r}.")
@@ -327,6 +331,7 @@ class Windows:
             self._lengths = _varied(int(np.max(stops - starts - 1)), window)
         else:
             self._lengths = np.full(np.max(first + filled), window, np.int64)
+        self._epoch = epoch or len(self._lengths)
         # Lane and step as one number, to find the spans of all lanes at once.
         self._stride = len(self._lengths)
         keys = lanes * self._stride + first
@@ -343,36 +348,39 @@ class Windows:
                 f"`batch_size` must be {self.batch_size}, as these windows were made for it; got "
                 f"{batch_size!r}."
             )
-        return len(self._lengths)
+        return self._epoch
 
     def batches(self) -> tf.data.Dataset:
         """The text once, from its beginning."""
-        batches = self._batches(tf.constant(self._lengths))
-        return batches.prefetch(tf.data.AUTOTUNE)
+        windows = self._windows(tf.constant(self._lengths))
+        return windows.map(self._in_graph).prefetch(tf.data.AUTOTUNE)
 
     def training_batches(
         self, batch_size: int, seed: int, first: int, last: int
     ) -> tf.data.Dataset:
-        """The batches of the epochs from `first` up to `last`, each the text once, from its beginning.
+        """The batches of the epochs from `first` up to `last`, the text again and again.
 
-        The lengths of the windows are a function of the seed and the epoch's number.
+        The lengths of the windows are a function of the seed and of how often the text was read.
         """
+        steps, whole = self.count(batch_size), len(self._lengths)
+        begin, end = first * steps, last * steps
 
-        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        def reading(number: tf.Tensor) -> tf.data.Dataset:
             lengths = tf.constant(self._lengths)
             if self.random_lengths:
-                lengths = tf.random.experimental.stateless_shuffle(lengths, [seed, epoch])
-            return self._batches(lengths)
+                lengths = tf.random.experimental.stateless_shuffle(lengths, [seed, number])
+            return self._windows(lengths)
 
-        epochs = tf.data.Dataset.range(first, last).flat_map(epoch_batches)
-        steps = self.count(batch_size) * (last - first)
-        known = epochs.apply(tf.data.experimental.assert_cardinality(steps))
-        return known.prefetch(tf.data.AUTOTUNE)
+        readings = tf.data.Dataset.range(begin // whole, -(-end // whole)).flat_map(reading)
+        windows = readings.skip(begin % whole).take(end - begin)
+        known = windows.apply(tf.data.experimental.assert_cardinality(end - begin))
+        return known.map(self._in_graph).prefetch(tf.data.AUTOTUNE)
 
-    def _batches(self, lengths: tf.Tensor) -> tf.data.Dataset:
+    def _windows(self, lengths: tf.Tensor) -> tf.data.Dataset:
+        """What `_read` takes, for each window of a reading: its number, where it begins, its length."""
         begins = tf.cumsum(lengths, exclusive=True)
         steps = tf.range(len(self._lengths), dtype=tf.int64)
-        return tf.data.Dataset.from_tensor_slices((steps, begins, lengths)).map(self._in_graph)
+        return tf.data.Dataset.from_tensor_slices((steps, begins, lengths))
 
     def _in_graph(self, *window: tf.Tensor) -> Any:
         types = [tf.int32, tf.bool, tf.int32, tf.float32]

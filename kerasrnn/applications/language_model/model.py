@@ -299,6 +299,11 @@ class LanguageModel(keras.Model):
                 ]
         return self._carried[key]
 
+    @property
+    def carried_in_training(self) -> list[Any]:
+        """What training goes on from, besides the weights: the states after the last batch."""
+        return [v for key, states in self._carried.items() if key[0] for v in states]
+
     def _read(
         self, ids: Tensor, states: Sequence[Tensor], training: bool
     ) -> tuple[Tensor, list[Tensor]]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import keras
 import numpy as np
@@ -55,9 +55,11 @@ def read_parts(config: PlainDataConfig) -> dict[str, PlainText]:
 
     Raises:
         FileNotFoundError: If it is not there; the message says how to get it.
-        ValueError: If it is not text.
+        ValueError: If none is named, or it is not text.
     """
     names = config.dataset
+    if not names:
+        raise ValueError("`dataset` must be a name, or files and folders of text; got none.")
     given = {
         part: datasets.plain_text(files)
         for part in ("validation", "test")
@@ -75,7 +77,7 @@ def load_corpus(config: LanguageModelConfig) -> Corpus:
 
     Raises:
         FileNotFoundError: If it is not there; the message says how to get it.
-        ValueError: If it is not text in UTF-8, or too short.
+        ValueError: If it is not text in UTF-8, or too small for three parts.
     """
     name = " ".join(config.dataset)
     parts = three_parts(read_parts(config), config, name, "text")
@@ -86,7 +88,7 @@ def learn_vocabulary(counts: Counter[str], config: LanguageModelConfig) -> list[
     """The tokens to know, most frequent first, the boundary among them.
 
     Raises:
-        ValueError: If the text has no two of them.
+        ValueError: If there are no two of them in the text.
     """
     boundary = BOUNDARIES[config.level]
     found = [
@@ -94,11 +96,12 @@ def learn_vocabulary(counts: Counter[str], config: LanguageModelConfig) -> list[
         for token, count in counts.most_common(config.vocabulary_size)
         if count >= config.least_count and token not in (UNKNOWN, boundary)
     ]
-    if not found:
+    if len(found) + (boundary in counts) < 2:
         raise ValueError(
-            f"The data set {' '.join(config.dataset)!r} has a vocabulary of {len(counts)}: {list(counts)[:3]}. "
-            "There is nothing to predict with fewer than two tokens; `least_count` and `vocabulary_size` "
-            "say which are known."
+            f"The data set {' '.join(config.dataset)!r} has too small a vocabulary: there must be two "
+            f"{config.level}s to choose from, and of the {len(counts)} in the training text "
+            f"{len(found)} beside the boundary {boundary!r} are known by `least_count` "
+            f"{config.least_count} and `vocabulary_size` {config.vocabulary_size}."
         )
     place = len([token for token in found if counts[token] >= counts[boundary]])
     return [*found[:place], boundary, *found[place:]]
@@ -112,8 +115,9 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
 
     Returns:
         What `metrics.json` holds: `test_perplexity`, `test_cross_entropy` in nats per token, for
-        characters `test_bits_per_character`, `train_seconds`, `parameters`, `epochs`, `best_epoch`, the
-        sizes of the parts and the `config`.
+        characters `test_bits_per_character`; the same of `validation`; `train_seconds`, `parameters`,
+        `epochs`, `best_epoch`, the `tokens` of each part, the `predictions` of an epoch of training
+        and the `config`.
 
     Raises:
         FileExistsError: If the folder holds another run.
@@ -127,11 +131,11 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
     corpus = load_corpus(config)
     vocabulary = learn_vocabulary(corpus.counts, config)
     model = build(config, vocabulary)
-    folder.start(config, data=corpus.digest())
     encoder = Encoder(model.tokens, config.level, config.separate)
+    # The numbers of a large text lie where the run will, on a disk with room for it.
+    place = next(path for path in (folder.path, *folder.path.parents) if path.is_dir())
     tokens = [
-        Tokens.of(part, encoder, folder.path)
-        for part in (corpus.train, corpus.validation, corpus.test)
+        Tokens.of(part, encoder, place) for part in (corpus.train, corpus.validation, corpus.test)
     ]
     rows = Windows(
         tokens[0],
@@ -139,14 +143,17 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
         config.window,
         reset=config.reset,
         random_lengths=config.random_windows,
+        epoch=config.epoch_updates,
     )
     validation, test = (
         Windows(part, config.batch_size, config.window, reset=config.reset, context=CONTEXT)
         for part in tokens[1:]
     )
     updates = rows.count(config.batch_size)
-    plan = settled(config, updates, epochs=3)
+    plan = settled(config, updates, epochs=math.ceil(1400 / updates))
     compile_model(model, plan, updates)
+    model.carried(training=True, batch=config.batch_size)  # made now, so that `fit` can load them
+    folder.start(config, data=corpus.digest())
     sizes = [len(part.numbers) for part in tokens]
     print(
         f"{config.cell}: {model.count_params():,} parameters, {len(model.tokens):,} {config.level}s; "
@@ -156,14 +163,13 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
     )
     monitor = f"val_{_metric(config.level).name}"
     callbacks = _callbacks(plan, folder, monitor)
-    best = fit(
-        model, plan, folder, rows, validation.batches(), monitor, callbacks=callbacks
-    )
+    best = fit(model, plan, folder, rows, validation.batches(), monitor, callbacks=callbacks)
     scores = model.evaluate(test.batches(), return_dict=True)
     save_model(model, folder.path)
     folder.draw_history()
     measured = {
-        **{f"test_{name}": value for name, value in _figures(scores).items()},
+        **_figures(scores, "test_"),
+        **_figures({monitor[4:]: folder.history[best - 1][monitor]}, "validation_"),
         "train_seconds": round(sum(row["seconds"] for row in folder.history), 1),
         "parameters": model.count_params(),
         "epochs": len(folder.history),
@@ -175,12 +181,24 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
 
 
 def _check(config: LanguageModelConfig) -> None:
-    """Refuse the numbers that nothing further on refuses by name."""
-    check_settings(config, "window", "least_count", "vocabulary_size", "decay_after")
+    """Refuse what nothing further on refuses by name."""
+    check_settings(
+        config, "window", "least_count", "vocabulary_size", "decay_after", "epoch_updates"
+    )
+    for name, hint in get_type_hints(LanguageModelConfig).items():
+        if get_origin(hint) is Literal and getattr(config, name) not in get_args(hint):
+            raise ValueError(
+                f"`{name}` must be one of {', '.join(get_args(hint))}; got {getattr(config, name)!r}."
+            )
     if not 0 < config.decay <= 1:
         raise ValueError(f"`decay` must be more than 0 and at most 1, got {config.decay!r}.")
-    if config.weight_decay < 0:
+    if not 0 <= config.weight_decay < math.inf:
         raise ValueError(f"`weight_decay` must not be negative, got {config.weight_decay!r}.")
+    if config.reset and config.random_windows:
+        raise ValueError(
+            "`random_windows` moves the cuts within one stream, and `reset` makes a stream of each "
+            "document: choose one of them."
+        )
     if config.optimizer == "nt_asgd" and config.schedule == "cosine":
         raise ValueError(
             '`optimizer` "nt_asgd" averages the weights of a learning rate that does not fall to nothing: '
@@ -231,7 +249,8 @@ def _metric(level: str) -> Any:
 
 def _optimizer(plan: LanguageModelConfig, updates: int) -> Any:
     """The optimizer, for so many updates in an epoch."""
-    rate: Any = _learning_rate(plan, updates)
+    updates *= plan.epochs or 1
+    rate = cosine(plan, updates) if plan.schedule == "cosine" else plan.learning_rate
     options: dict[str, Any] = {
         "global_clipnorm": plan.clip_norm,
         "weight_decay": plan.weight_decay or None,
@@ -239,52 +258,30 @@ def _optimizer(plan: LanguageModelConfig, updates: int) -> Any:
     if plan.optimizer == "nt_asgd":
         return AveragedSGD(rate, **options)
     kind = keras.optimizers.Adam if plan.optimizer == "adam" else keras.optimizers.SGD
-    return kind(rate, **options, **averaged(plan, updates * (plan.epochs or 1)))
-
-
-def _learning_rate(plan: LanguageModelConfig, updates: int) -> Any:
-    """A number, or how it falls from update to update."""
-    epochs = plan.epochs or 1
-    if plan.schedule == "cosine":
-        return cosine(plan, updates * epochs)
-    if plan.schedule == "steps":
-        ends = range(min(plan.decay_after, epochs), epochs)
-        rates = [plan.learning_rate * plan.decay**number for number in range(len(ends) + 1)]
-        return keras.optimizers.schedules.PiecewiseConstantDecay(
-            [end * updates for end in ends], rates
-        )
-    return plan.learning_rate
+    return kind(rate, **options, **averaged(plan, updates))
 
 
 def _callbacks(plan: LanguageModelConfig, folder: RunFolder, monitor: str) -> list[Any]:
-    """What depends on the validation of the epochs, those before an interruption too."""
-    history = [row[monitor] for row in folder.history]
+    """What depends on the epochs that are done, those before an interruption too."""
+
+    def values() -> list[float]:
+        return [row[monitor] for row in folder.history]
+
+    def rate(epoch: int) -> float:
+        falls = _setbacks(values()) if plan.schedule == "plateau" else epoch + 1 - plan.decay_after
+        return plan.learning_rate * plan.decay ** max(0, falls)
+
     chosen: list[Any] = []
-    if plan.schedule == "plateau":
-        chosen.append(_Plateau(monitor, plan.decay, history))
+    if plan.schedule in ("plateau", "steps"):
+        chosen.append(keras.callbacks.LearningRateScheduler(rate))
     if plan.optimizer == "nt_asgd":
-        chosen.append(NonMonotonicAveraging(monitor, history=history))
+        chosen.append(NonMonotonicAveraging(monitor, history=values()))
     return chosen
 
 
-class _Plateau(keras.callbacks.Callback):
-    """Lowers the learning rate after each epoch that was no better than the best before it.
-
-    Keras's own forgets the epochs of before an interruption.
-    """
-
-    def __init__(self, monitor: str, factor: float, history: list[float]) -> None:
-        super().__init__()
-        self.monitor = monitor
-        self.factor = factor
-        self.history = list(history)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        value = (logs or {})[self.monitor]
-        if self.history and value >= min(self.history):
-            rate = self.model.optimizer.learning_rate
-            rate.assign(rate * self.factor)
-        self.history.append(value)
+def _setbacks(values: list[float]) -> int:
+    """How many values are no lower than the lowest before them."""
+    return sum(value >= min(values[:place]) for place, value in enumerate(values) if place)
 
 
 def load(run: str | Path) -> LanguageModel:
@@ -327,27 +324,30 @@ def evaluate(
     return {
         **_figures(scores),
         "tokens": windows.predictions,
-        "unknown": float(np.mean(tokens.numbers == 0)),
+        "unknown": 1 - int(np.count_nonzero(tokens.numbers)) / len(tokens.numbers),
         "dataset": " ".join(dataset),
         "part": part,
     }
 
 
-def _figures(scores: dict[str, float]) -> dict[str, float]:
+def _figures(scores: dict[str, float], prefix: str = "") -> dict[str, float]:
     """One measurement in the units that people use: `perplexity` per token, nats, and bits."""
     if "perplexity" in scores:
         perplexity = scores["perplexity"]
-        return {"perplexity": perplexity, "cross_entropy": math.log(perplexity)}
-    bits = scores["bits_per_character"]
-    nats = bits * math.log(2)
-    return {"perplexity": math.exp(nats), "cross_entropy": nats, "bits_per_character": bits}
+        found = {"perplexity": perplexity, "cross_entropy": math.log(perplexity)}
+    else:
+        bits = scores["bits_per_character"]
+        nats = bits * math.log(2)
+        found = {"perplexity": math.exp(nats), "cross_entropy": nats, "bits_per_character": bits}
+    return {f"{prefix}{name}": value for name, value in found.items()}
 
 
 def report(measured: dict[str, Any]) -> str:
     """What `evaluate` gives, as text."""
     part = "the test part" if measured["part"] == "test" else "all"
     unknown = f", {measured['unknown']:.2%} of them unknown" if measured["unknown"] else ""
-    return f"{_in_words(measured)}\n{measured['tokens']:,} tokens{unknown} ({part} of {measured['dataset']})"
+    tokens = f"{measured['tokens']:,} tokens{unknown} ({part} of {measured['dataset']})"
+    return f"{_in_words(measured)}\n{tokens}"
 
 
 def _in_words(figures: dict[str, float], prefix: str = "") -> str:
