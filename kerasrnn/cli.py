@@ -179,13 +179,16 @@ def _score(model: Any, sentences: str, json: bool) -> None:
     if not Path(sentences).is_file():
         raise FileNotFoundError(f"There is no file {sentences}.")
     if not json:
-        print(f"{'log p':>10} {'tokens':>6} {'perplexity':>10}")
+        print(f"{'log p':>10} {'tokens':>6} {'unknown':>7} {'perplexity':>10}")
     for text, found in language_model.score(model, datasets.lines_utf8(Path(sentences))):
         if json:
             _print_json({"text": text, **found._asdict()})
         else:
-            line = f"{found.log_probability:10.3f} {found.tokens:6} {found.perplexity:10.2f}"
-            print(f"{line}  {text}", flush=True)
+            counts = f"{found.tokens:6} {found.unknown:7}"
+            print(
+                f"{found.log_probability:10.3f} {counts} {found.perplexity:10.2f}  {text}",
+                flush=True,
+            )
 
 
 @dataclasses.dataclass(frozen=True)

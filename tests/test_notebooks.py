@@ -23,6 +23,7 @@ QUICK = {
     "02": {"steps": 4, "lengths": (5, 6), "units": 2, "batches": 2},
     "03": {"measure_batches": 2, "keep_batches": 2},
     "04": {"epochs": 1, "units": 4},
+    "05": {"hello_steps": 2, "share": 0.01, "units": 4},
     "06": {"epochs": 1, "units": 4},
     "07": {"epochs": 1, "units": 4},
 }
@@ -58,7 +59,7 @@ def execute(path: Path):
 
 
 def test_there_are_notebooks():
-    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "06", "07"]
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "07"]
     for path in NOTEBOOKS:
         # A notebook that trains says in one cell for how long.
         assert sum(map(tagged, code_cells(path))) == (path.stem[:2] in QUICK)

@@ -124,8 +124,7 @@ def _model_proto(model: Any) -> Any:
         raise ValueError(_refusal(model, error)) from None
     outputs = _unique([model.layers[-1].name] if is_stack else model.output_names, names)
     for result, output in zip(results, outputs, strict=True):
-        # By its name, which `add` does not take: it is the one name that others rely on.
-        writer.nodes.append(helper.make_node("Identity", [result], [output]))
+        writer.add("Identity", result, names=[output])
     graph = helper.make_graph(
         writer.nodes,
         "model",
@@ -464,7 +463,9 @@ class _Scan(Source):
             [*described(old, tensors), *described(step, one_step)],
             described(kept, [*tensors, *tensors[: layer.return_sequences]]),
         )
-        every = int(layer.return_sequences)
+        every = layer.return_sequences
+        # ONNX's helper cannot tell the type of an empty list.
+        where: dict[str, Any] = {"scan_output_axes": [1]} if every else {}
         last, *final = w.add(
             "Scan",
             *carried,
@@ -474,7 +475,7 @@ class _Scan(Source):
             num_scan_inputs=len(sequences),
             scan_input_axes=[1] * len(sequences),
             scan_input_directions=[int(layer.go_backwards)] * len(sequences),
-            **({"scan_output_axes": [1]} if every else {}),
+            **where,
         )
         final, outputs = (final[:-1], final[-1]) if every else (final, "")
         return [last, outputs, *final]

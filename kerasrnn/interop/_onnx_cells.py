@@ -25,7 +25,7 @@ class Operator(NamedTuple):
     """
 
     kind: str
-    attributes: dict[str, int]
+    attributes: dict[str, Any]
     functions: list[str]
     weights: list[np.ndarray]
 
@@ -92,7 +92,7 @@ def operator_of(cell: Any) -> Operator | None:
     ]
     if len(weights.get("peephole_kernel", ())):
         given.append(_peepholes(cell, weights["peephole_kernel"], peephole_order))
-    attributes = {"hidden_size": cell.units}
+    attributes: dict[str, Any] = {"hidden_size": cell.units}
     if is_coupled:
         attributes["input_forget"] = 1
     if kind == "GRU":

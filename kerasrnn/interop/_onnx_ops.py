@@ -48,11 +48,18 @@ class Writer:
         """A vector of numbers, as ONNX takes axes, shapes and bounds."""
         return self.fixed(values, "int64")
 
-    def add(self, kind: str, *inputs: str, results: int = 1, **attributes: Any) -> Any:
+    def add(
+        self,
+        kind: str,
+        *inputs: str,
+        results: int = 1,
+        names: Sequence[str] = (),
+        **attributes: Any,
+    ) -> Any:
         """Add a node; gives the name of its result, or a list if there are several."""
         from onnx import helper
 
-        names = [self.name(kind) for _ in range(results)]
+        names = names or [self.name(kind) for _ in range(results)]
         self.nodes.append(helper.make_node(kind, inputs, names, **attributes))
         self._read.update(inputs)
         return names if results > 1 else names[0]
@@ -282,8 +289,8 @@ def _cast(w: Writer, op: Any, x: str) -> str:
 
 @_rule("Cumsum")
 def _cumsum(w: Writer, op: Any, x: str, axis: str) -> str:
-    flags = {name: int(op.get_attr(name)) for name in ("exclusive", "reverse")}
-    return w.add("CumSum", x, axis, **flags)
+    exclusive, reverse = (int(op.get_attr(name)) for name in ("exclusive", "reverse"))
+    return w.add("CumSum", x, axis, exclusive=exclusive, reverse=reverse)
 
 
 @_rule("Sum", "Mean", "Max", "Min", "Prod", "All", "Any")
@@ -424,7 +431,8 @@ def _strided_slice(w: Writer, op: Any, x: str, *_: str) -> str:
     has = {name: [bool(mask >> i & 1) for i in range(len(bounds))] for name, mask in masks.items()}
     far = np.iinfo("int64")
     slices: list[tuple[int, int, int, int]] = []
-    gone, come = [], []
+    gone: list[int] = []
+    come: list[int] = []
     axis = place = 0  # Of the input, and of the result with the axes that go still there.
     for i, (begin, end, stride) in enumerate(bounds):
         if has["ellipsis"][i]:

@@ -128,6 +128,7 @@ def fused_loop(
         sequences = ops.flip(sequences, axis=1)
         mask = None if mask is None else ops.flip(mask, axis=1)
     states = [ops.cast(state, wide) for state in initial_states]
+    dropped = cell.recurrent_mask(states[0])
     outputs, final = fast.run(
         kernel,
         sequences,
@@ -136,7 +137,8 @@ def fused_loop(
         bias=None if cell.bias is None else ops.convert_to_tensor(cell.bias, dtype=dtype),
         recurrent_kernel=ops.cast(cell.recurrent_weights(), dtype),
         others={name: ops.cast(weight, wide) for name, weight in others.items()},
-        recurrent_mask=cell.recurrent_mask(states[0]),
+        # In the compute dtype it would not fit the states.
+        recurrent_mask=None if dropped is None else ops.cast(dropped, wide),
         mask=mask,
         all_outputs=return_all_outputs,
         keep=training,

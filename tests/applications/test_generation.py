@@ -260,6 +260,7 @@ def test_an_export_says_what_the_model_says(tmp_path, letters, capsys, monkeypat
     assert {name: value.dtype.name for name, value in answer.items()} == {
         "log_probability": "float32",
         "tokens": "int32",
+        "unknown": "int32",
         "perplexity": "float32",
     }
     for name, values in answer.items():

@@ -72,12 +72,23 @@ def test_training_and_the_rest_have_states_of_their_own():
     expected = model(IDS)
     first = model(window(IDS[:, :HALF], False), training=True)
     model(window(IDS[::-1, :HALF], False))
-    # So has another number of lanes.
-    model(window(IDS[:1, HALF:], False), training=True)
     second = model(window(IDS[:, HALF:]), training=True)
     np.testing.assert_allclose(np.concatenate([first, second], 1), expected, rtol=0, atol=ATOL)
     other = model(window(IDS[::-1, HALF:]))
     np.testing.assert_allclose(other, expected[::-1, HALF:], rtol=0, atol=ATOL)
+
+
+@pytest.mark.parametrize(
+    ("jit_compile", "batches"), [(False, ([0, 1], [1], [1, 0, 1])), (True, ([0, 1],))]
+)
+def test_the_number_of_rows_may_change(jit_compile, batches):
+    """As Keras traces its steps: at the second number it no longer knows it."""
+    model = language_model(num_layers=1)
+    read = tf.function(model, reduce_retracing=True, jit_compile=jit_compile)
+    for rows in batches:
+        ids = IDS[rows]
+        np.testing.assert_allclose(read(window(ids[:, :HALF])), model(ids[:, :HALF]), atol=ATOL)
+        np.testing.assert_allclose(read(window(ids[:, HALF:])), model(ids)[:, HALF:], atol=ATOL)
 
 
 def test_only_the_row_that_does_not_continue_begins_anew():
@@ -90,7 +101,8 @@ def test_only_the_row_that_does_not_continue_begins_anew():
 
 def test_a_state_that_is_no_number_is_left_behind():
     model = language_model()
-    for variable in model.carried(training=False, batch=2):
+    model(window(IDS, False))
+    for variable in model._carried[False]:
         variable.assign(variable * np.nan)
     assert np.isfinite(model(window(IDS, False))).all()
 
@@ -364,7 +376,7 @@ def test_a_saved_model_gives_the_same(tmp_path):
         ({"activation_regularization": -1}, "number of at least 0, got -1"),
         (
             {"sampled": 8},
-            "`sampled` must be at least 0 and less than the number of tokens, 8; got 8",
+            "`sampled` must be a whole number, at least 0 and less than the number of tokens, 8; got 8",
         ),
         ({"seed": -1}, "`seed` must be a whole number, at least 0, or None; got -1"),
     ],
@@ -372,12 +384,3 @@ def test_a_saved_model_gives_the_same(tmp_path):
 def test_an_argument_that_cannot_be_is_named_with_what_was_received(arguments, message):
     with pytest.raises(ValueError, match=message):
         language_model(**arguments)
-
-
-def test_a_batch_of_unknown_size_has_no_state_to_go_on_from():
-    model = language_model(num_layers=1)
-    ids, continues = tf.TensorSpec((None, 3), tf.int32), tf.TensorSpec((None,), tf.bool)
-    with pytest.raises(
-        ValueError, match=r"`ids` must have a known batch size.*drop_remainder=True"
-    ):
-        tf.function(model).get_concrete_function({"ids": ids, "continues": continues})

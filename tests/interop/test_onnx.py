@@ -1,5 +1,6 @@
 """Models in ONNX Runtime against the same models in Keras."""
 
+import json
 import re
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 from keras import ops
 
 import kerasrnn
+from benchmarks import onnx as benchmark
 from kerasrnn import cells, layers
 from kerasrnn.interop import to_onnx
 from tests.cells._helpers import MASKS, NAMES
@@ -162,15 +164,16 @@ def test_any_other_cell_is_a_scan(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_every_cell_is_a_scan_where_it_must_be(name, tmp_path):
-    scanned(name, {"layer_norm": True}, tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_every_layer(name, tmp_path):
-    model = in_all_ways(lambda **options: layer(name, **options))
+def test_every_cell(tmp_path):
+    """In one model: as they are, and with what only a scan has."""
+    x = keras.Input((None, FEATURES), name="x")
+    read = keras.layers.Masking()(x)
+    outputs = [
+        layer(name, layer_norm=other, return_sequences=True, go_backwards=other)(read)
+        for name in NAMES
+        for other in (False, True)
+    ]
+    model = keras.Model(x, outputs)
     assert_same(model, exported(model, tmp_path)[1], BATCHES[0])
 
 
@@ -280,7 +283,7 @@ def test_operations_upon_tensors(tmp_path):
     x, n = keras.Input((6, FEATURES), name="x"), keras.Input((3,), dtype="int32", name="n")
     first, second, *_ = ops.split(x, 3, axis=1)
     outputs = [
-        *(x[:, -1], x[..., 0], x[:, 1:-1:2, None, 1:], x[:, ::-1], x[:, 4:1:-2, -1]),
+        *(x, x[:, -1], x[..., 0], x[:, 1:-1:2, None, 1:], x[:, ::-1], x[:, 4:1:-2, -1]),
         *(ops.stack([first, second], axis=-2), *ops.unstack(second, axis=1)),
         *ops.split(x, [1, 4], axis=1),
         *(ops.pad(x, [[0, 0], [2, 1], [0, 3]]), ops.tile(x, [1, 2, 1]), ops.repeat(x, 2, axis=2)),
@@ -405,3 +408,19 @@ def test_without_onnx(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with says(ImportError, "pip install kerasrnn[onnx]"):
         kerasrnn.interop.to_onnx(small(), tmp_path / "model.onnx")
+
+
+# The benchmark.
+
+
+def test_the_benchmark_compares_like_with_like(monkeypatch, tmp_path, capsys):
+    for what in ("intra", "inter"):  # TensorFlow is at work already.
+        name = f"set_{what}_op_parallelism_threads"
+        monkeypatch.setattr(benchmark.tf.config.threading, name, lambda threads: None)
+    options = {"cells": ("lstm",), "sizes": ((2, 5, 3),), "words": 9, "tags": 2, "threads": 1}
+    benchmark.main(benchmark.Options(**options, rounds=2, out=str(tmp_path)))
+    said = capsys.readouterr().out
+    found = json.loads((tmp_path / "onnx.json").read_text("utf-8"))["results"]["lstm"]["2, 5, 3"]
+    saved, onnx_runtime = (found["milliseconds"][name] for name in benchmark.CONTENDERS)
+    assert found["ratio"] == pytest.approx(saved / onnx_runtime, rel=0.05)
+    assert f"{found['ratio']:.2f}" in said and "1 threads each" in said

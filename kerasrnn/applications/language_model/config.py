@@ -46,8 +46,9 @@ class LanguageModelConfig(PlainDataConfig, TrainingConfig):
     """Words: lower-case the text and set its marks apart, as text as people write it needs."""
     vocabulary_size: int | None = None
     """The number of words, or characters, to know: the most frequent ones. By default all."""
-    least_count: int = 1
-    """How often a word, or character, must occur in the training text to be known."""
+    least_count: int | None = None
+    """How often a word, or character, must occur in the training text to be known. By default once; words
+    twice where the text has no `<unk>` in it, so that the model learns what to make of unknown ones."""
     reset: bool = False
     """Forget what was read where a document, a file or a row of a data set, begins."""
     window: int = 100

@@ -41,12 +41,15 @@ class Score(NamedTuple):
     Attributes:
         log_probability: The natural logarithm of the probability of all its tokens.
         tokens: How many they are, the end of the line included.
+        unknown: How many of them the model does not know. A misspelt word is one unknown word like any
+            other, and often a likely one: compare texts that have as many.
         perplexity: `exp(-log_probability / tokens)`: among how many equally probable tokens the model
             might as well have chosen at each.
     """
 
     log_probability: float
     tokens: int
+    unknown: int
     perplexity: float
 
 
@@ -183,20 +186,20 @@ def score(model: Any, texts: Sequence[str], batch_size: int) -> list[Score]:
         numbers = order[start : start + batch_size]
         answer = model.cross_entropies(tf.constant([texts[number] for number in numbers]))
         rows = zip(numbers, *(part.numpy().tolist() for part in answer), strict=True)
-        for number, nats, count in rows:
-            found[number] = Score(-nats, count, float(np.exp(nats / count)))
+        for number, nats, count, unknown in rows:
+            found[number] = Score(-nats, count, unknown, float(np.exp(nats / count)))
     return [found[number] for number in range(len(texts))]
 
 
-def cross_entropies(model: Any, texts: Tensor) -> tuple[Tensor, Tensor]:
-    """In a graph: the sum of the cross-entropies of texts as lines, and the number of their tokens.
+def cross_entropies(model: Any, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """In a graph: the sum of the cross-entropies of texts as lines, and how many tokens they have.
 
     Args:
         model: The model.
         texts: Strings `(batch,)`.
 
     Returns:
-        Nats, float64 `(batch,)`, and int32 `(batch,)`.
+        Nats, float64 `(batch,)`; the numbers of the tokens and of the unknown ones, int32 `(batch,)`.
     """
     rows = model.token_rows(texts)
     boundary = tf.fill([tf.shape(texts)[0], 1], model.tokens.index(model.boundary))
@@ -216,7 +219,7 @@ def cross_entropies(model: Any, texts: Tensor) -> tuple[Tensor, Tensor]:
 
     nats, states = tf.zeros([batch], tf.float64), model.initial_states(batch)
     _, nats, _ = tf.while_loop(lambda start, *_: start < time, read, (0, nats, states))
-    return nats, counts
+    return nats, counts, tf.reduce_sum(tf.cast(rows == 0, tf.int32), axis=1)
 
 
 def pieces(model: Any, numbers: Iterable[int], before: str) -> Iterator[str]:
@@ -252,7 +255,7 @@ def _begin(model: Any, prompt: str) -> tuple[list[int], str]:
         )
     boundary = model.tokens.index(model.boundary)
     needs_space = prompt and not prompt[-1].isspace()
-    before = model.tokens[numbers[-1]] if needs_space else model.boundary
+    before = model.tokens[numbers[-1]] if numbers and needs_space else model.boundary
     return [boundary, *numbers], before
 
 

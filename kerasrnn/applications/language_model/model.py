@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from kerasrnn import _keras
 from kerasrnn.applications._parts import (
@@ -66,7 +65,8 @@ class LanguageModel(keras.Model):
     Call arguments:
         inputs: Numbers of tokens, integers `(batch, time)`, read from a state of zeros; or a dictionary
             of these, `"ids"`, and `"continues"`, booleans `(batch,)`: where it is True the state goes
-            on from where the batch before ended. Training and the rest each have states of their own.
+            on from where the batch before ended, if that had as many rows. Training and the rest each
+            have states of their own.
 
     Returns:
         The logits of the next token, float32 `(batch, time, tokens)`, the unknown token first. (With
@@ -115,6 +115,10 @@ class LanguageModel(keras.Model):
         if level not in LEVELS:
             raise ValueError(f"`level` must be one of {LEVELS}, got {level!r}.")
         check_names(1, vocabulary=vocabulary)
+        if wrong := [t for t in vocabulary if not isinstance(t, str) or not t]:
+            raise ValueError(
+                f"`vocabulary` must hold strings that are not empty, got {wrong[0]!r}."
+            )
         if UNKNOWN in vocabulary:
             raise ValueError(
                 f"`vocabulary` holds {UNKNOWN!r}, which is every model's number 0: leave it out."
@@ -125,6 +129,12 @@ class LanguageModel(keras.Model):
                 f"`vocabulary` must hold single characters at the level of characters, got {longer[0]!r}."
             )
         check_counts(units=units, num_layers=num_layers, embedding_dim=embedding_dim)
+        for name, weight in (
+            ("activation_regularization", activation_regularization),
+            ("temporal_regularization", temporal_regularization),
+        ):
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"`{name}` must be a number of at least 0, got {weight!r}.")
         check_rates(
             embedding_dropout=embedding_dropout,
             input_dropout=input_dropout,
@@ -133,10 +143,10 @@ class LanguageModel(keras.Model):
         )
         boundary = BOUNDARIES[level]
         known = [UNKNOWN, *vocabulary, *(() if boundary in vocabulary else (boundary,))]
-        if not 0 <= sampled < len(known):
+        if not isinstance(sampled, int) or not 0 <= sampled < len(known):
             raise ValueError(
-                f"`sampled` must be at least 0 and less than the number of tokens, {len(known)}; "
-                f"got {sampled!r}."
+                "`sampled` must be a whole number, at least 0 and less than the number of tokens, "
+                f"{len(known)}; got {sampled!r}."
             )
         draws = seeds(seed, 2 * num_layers + 6)
         self._arguments = {
@@ -201,9 +211,16 @@ class LanguageModel(keras.Model):
             activation=activation_regularization, dtype=dtype
         )
         self.head = _Head(self.embedding if tied else None, len(known), next(draws), dtype)
-        # The state after a batch, for training and for the rest, by the number of lanes. Past Keras's
+        # The states after a batch, of any number of lanes, for training and for the rest. Past Keras's
         # attributes, as these are no weights: a file has no place for them.
-        object.__setattr__(self, "_carried", {})
+        carried = {
+            training: [
+                tf.Variable(zeros, trainable=False, shape=(None, zeros.shape[1]))
+                for zeros in self.initial_states(0)
+            ]
+            for training in (True, False)
+        }
+        object.__setattr__(self, "_carried", carried)
         # Built at once, since all sizes are known.
         self(tf.zeros((1, 1), tf.int32))
 
@@ -214,10 +231,9 @@ class LanguageModel(keras.Model):
     def call(self, inputs: Any, training: bool = False) -> Tensor:
         carried: Sequence[Any] = ()
         if isinstance(inputs, dict):
-            inputs, continues = inputs["ids"], ops.cast(inputs["continues"], "bool")[:, None]
-            carried = self.carried(training, inputs.shape[0])
-            # Chosen and not multiplied: what is no number any more would stay so for ever.
-            states = [tf.where(continues, state, 0.0) for state in carried]
+            inputs, continues = inputs["ids"], inputs["continues"]
+            carried = self._carried_by(training, inputs.shape[0])
+            states = [_going_on(state, continues) for state in carried]
         else:
             states = self.initial_states(tf.shape(inputs)[0])
         x, states = self._read(inputs, states, training)
@@ -276,33 +292,19 @@ class LanguageModel(keras.Model):
         """The sizes of the states of all layers, one after the other."""
         return [size for layer in self.recurrent for size in layer.cell.state_sizes.values()]
 
-    def carried(self, training: bool, batch: int | None) -> list[Any]:
-        """The variables that hold the states from one batch to the next.
-
-        Args:
-            training: Those of training, or those of the rest.
-            batch: How many lanes the batches have.
-
-        Raises:
-            ValueError: If the number is not known when the graph is made.
-        """
-        if batch is None:
-            raise ValueError(
-                "`ids` must have a known batch size for the state to be carried from batch to batch; "
-                "got (None, ...). `tf.data.Dataset.batch(size, drop_remainder=True)` gives it."
-            )
-        key = (bool(training), batch)
-        if key not in self._carried:
-            with tf.init_scope():
-                self._carried[key] = [
-                    tf.Variable(zeros, trainable=False) for zeros in self.initial_states(batch)
-                ]
-        return self._carried[key]
+    def _carried_by(self, training: bool, batch: int | None) -> list[Any]:
+        """The states after the batch before, with room for this one: within XLA it cannot be made."""
+        carried = self._carried[bool(training)]
+        with tf.init_scope():
+            for variable in carried:
+                if batch is not None and variable.read_value().shape[0] != batch:
+                    variable.assign(tf.zeros((batch, variable.shape[1])))
+        return carried
 
     @property
     def carried_in_training(self) -> list[Any]:
         """What training goes on from, besides the weights: the states after the last batch."""
-        return [v for key, states in self._carried.items() if key[0] for v in states]
+        return self._carried[True]
 
     def _read(
         self, ids: Tensor, states: Sequence[Tensor], training: bool
@@ -329,10 +331,22 @@ class LanguageModel(keras.Model):
     ) -> Tensor:
         if not _keras.get_note(y_pred, "_features"):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        losses = self.head.sampled_losses(y_pred, y, self.sampled)
-        weights = 1.0 if sample_weight is None else tf.cast(sample_weight, losses.dtype)
-        # The mean over all steps, those of weight 0 too, as Keras takes it of the full loss.
-        return tf.add_n([tf.reduce_mean(losses * weights), *self.losses])
+        losses = self.head.sampled_losses(y_pred, tf.reshape(y, tf.shape(y_pred)[:2]), self.sampled)
+        weights = tf.ones_like(losses) if sample_weight is None else sample_weight
+        weights = tf.reshape(tf.cast(weights, losses.dtype), tf.shape(losses))
+        mean = tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+        return tf.add_n([mean, *self.losses])
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """As Keras has it, but a batch's loss weighs as much as there are steps in it that count."""
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        y_pred = self(x, training=False)
+        loss = self.compute_loss(x, y, y_pred, weights, training=False)
+        (tracker,) = [metric for metric in self.metrics if metric.name == "loss"]
+        tracker.update_state(
+            loss, sample_weight=tf.size(y) if weights is None else tf.reduce_sum(weights)
+        )
+        return self.compute_metrics(x, y, y_pred, weights)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         if not _keras.get_note(y_pred, "_features"):
@@ -438,7 +452,7 @@ class LanguageModel(keras.Model):
         """How probable texts are as lines, each for itself: from its beginning to its end.
 
         The end of the line is predicted too, once; it need not be in the text. A token that the model
-        does not know counts with the probability of the unknown token.
+        does not know counts with the probability of the unknown token: compare texts that have as many.
 
         Args:
             texts: Any strings, of any length; an empty one is an empty line.
@@ -458,7 +472,7 @@ class LanguageModel(keras.Model):
         Its signatures:
 
         - `serving_default` takes `text`, strings `(batch,)`, and gives what `score` gives:
-          `log_probability` and `perplexity`, float32 `(batch,)`, and `tokens`, int32 `(batch,)`;
+          `log_probability` and `perplexity`, float32 `(batch,)`, `tokens` and `unknown`, int32;
         - `step` takes `token`, strings `(batch,)`, and `state_0`, `state_1`, ..., float32
           `(batch, size)`, and gives `probabilities`, float32 `(batch, tokens)`, of the next token, and the
           new states by the same names. A text begins with the boundary, `<eos>` or the line feed;
@@ -476,11 +490,12 @@ class LanguageModel(keras.Model):
         names = [f"state_{number}" for number in range(len(self.state_sizes))]
 
         def serve(text: Tensor) -> dict[str, Tensor]:
-            nats, counts = generation.cross_entropies(self, text)
+            nats, counts, unknown = generation.cross_entropies(self, text)
             perplexity = tf.exp(nats / tf.cast(counts, nats.dtype))
             return {
                 "log_probability": tf.cast(-nats, tf.float32),
                 "tokens": counts,
+                "unknown": unknown,
                 "perplexity": tf.cast(perplexity, tf.float32),
             }
 
@@ -511,6 +526,21 @@ class LanguageModel(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._arguments}
+
+
+def _going_on(state: Tensor, continues: Tensor) -> Tensor:
+    """What a batch starts from: the state of the one before where it goes on with it, and else zero.
+
+    Args:
+        state: `(lanes, size)`. If these are not as many as the batch has, it goes on with none.
+        continues: Booleans `(batch,)`.
+    """
+    lanes, batch = tf.shape(state)[0], tf.shape(continues)[0]
+    there = tf.pad(state, [[0, tf.maximum(0, batch - lanes)], [0, 0]])[:batch]
+    there = tf.ensure_shape(there, (continues.shape[0], state.shape[1]))
+    goes_on = tf.logical_and(tf.cast(continues, tf.bool), lanes == batch)
+    # Chosen and not multiplied: what is no number any more would stay so for ever.
+    return tf.where(goes_on[:, None], there, 0.0)
 
 
 @keras.saving.register_keras_serializable("kerasrnn")

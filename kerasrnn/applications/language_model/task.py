@@ -26,13 +26,15 @@ from kerasrnn.datasets import PlainText
 from kerasrnn.metrics import BitsPerCharacter, Perplexity
 from kerasrnn.optimizers import AveragedSGD, NonMonotonicAveraging
 
+# The most logits of a batch that is measured: 256 MB of them.
+LOGITS = 2**26
 # How far a lane reads what stands before its part, so that what is measured hardly depends on their number.
 CONTEXT = 500
 
 EXAMPLES = (
     "The clouds are in the sky.",
-    "Clouds the in are sky the.",
-    "Teh cluods aer in teh sky.",
+    "The sky is in the clouds.",
+    "Sky the in are clouds the.",
 )
 
 
@@ -91,17 +93,18 @@ def learn_vocabulary(counts: Counter[str], config: LanguageModelConfig) -> list[
         ValueError: If there are no two of them in the text.
     """
     boundary = BOUNDARIES[config.level]
+    least = config.least_count or (2 if config.level == "word" and UNKNOWN not in counts else 1)
     found = [
         token
         for token, count in counts.most_common(config.vocabulary_size)
-        if count >= config.least_count and token not in (UNKNOWN, boundary)
+        if count >= least and token not in (UNKNOWN, boundary)
     ]
     if len(found) + (boundary in counts) < 2:
         raise ValueError(
             f"The data set {' '.join(config.dataset)!r} has too small a vocabulary: there must be two "
             f"{config.level}s to choose from, and of the {len(counts)} in the training text "
             f"{len(found)} beside the boundary {boundary!r} are known by `least_count` "
-            f"{config.least_count} and `vocabulary_size` {config.vocabulary_size}."
+            f"{least} and `vocabulary_size` {config.vocabulary_size}."
         )
     place = len([token for token in found if counts[token] >= counts[boundary]])
     return [*found[:place], boundary, *found[place:]]
@@ -146,18 +149,18 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
         epoch=config.epoch_updates,
     )
     validation, test = (
-        Windows(part, config.batch_size, config.window, reset=config.reset, context=CONTEXT)
+        _measured(part, model, config.batch_size, config.window, config.reset)
         for part in tokens[1:]
     )
     updates = rows.count(config.batch_size)
     plan = settled(config, updates, epochs=math.ceil(1400 / updates))
     compile_model(model, plan, updates)
-    model.carried(training=True, batch=config.batch_size)  # made now, so that `fit` can load them
     folder.start(config, data=corpus.digest())
     sizes = [len(part.numbers) for part in tokens]
     print(
         f"{config.cell}: {model.count_params():,} parameters, {len(model.tokens):,} {config.level}s; "
-        f"{sizes[0]:,} to train on, {sizes[1]:,} to validate, {sizes[2]:,} to test; "
+        f"{sizes[0]:,} to train on, {sizes[1]:,} to validate, {sizes[2]:,} to test, of which "
+        f"{_unknown(tokens[2]):.2%} unknown; "
         f"{plan.epochs} epochs of {updates} updates",
         flush=True,
     )
@@ -175,6 +178,7 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
         "epochs": len(folder.history),
         "best_epoch": best,
         "tokens": dict(zip(("train", "validation", "test"), sizes, strict=True)),
+        "test_unknown": _unknown(tokens[2]),
         "predictions": rows.predictions,
     }
     return folder.write_metrics(measured, plan)
@@ -194,6 +198,11 @@ def _check(config: LanguageModelConfig) -> None:
         raise ValueError(f"`decay` must be more than 0 and at most 1, got {config.decay!r}.")
     if not 0 <= config.weight_decay < math.inf:
         raise ValueError(f"`weight_decay` must not be negative, got {config.weight_decay!r}.")
+    if config.optimizer != "adam" and config.learning_rate == LanguageModelConfig.learning_rate:
+        raise ValueError(
+            f"`learning_rate` is {config.learning_rate}, which is for Adam; with `optimizer` "
+            f"{config.optimizer!r} it must be given, and is 10 to 30 as a rule, with a `clip_norm` of 0.25."
+        )
     if config.reset and config.random_windows:
         raise ValueError(
             "`random_windows` moves the cuts within one stream, and `reset` makes a stream of each "
@@ -233,12 +242,13 @@ def build(config: LanguageModelConfig, vocabulary: list[str]) -> LanguageModel:
 
 def compile_model(model: Any, plan: LanguageModelConfig, updates: int) -> None:
     """Give the model its optimizer, loss and metric. `plan.epochs` is known."""
-    model.compile(
-        _optimizer(plan, updates),
-        keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, reduction="mean_with_sample_weight"
-        ),
-        weighted_metrics=[_metric(plan.level)],
+    model.compile(_optimizer(plan, updates), _loss(), weighted_metrics=[_metric(plan.level)])
+
+
+def _loss() -> Any:
+    """The mean over the steps that count."""
+    return keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction="mean_with_sample_weight"
     )
 
 
@@ -312,22 +322,31 @@ def evaluate(
     model = model or load(run)
     part, dataset, test = held_out(run, data, LanguageModelConfig, load_corpus, read_parts)
     encoder = Encoder(model.tokens, model.level, model.separate)
-    tokens = Tokens.of(test, encoder)
+    place = Path(run) if Path(run).is_dir() else Path(run).parent
+    tokens = Tokens.of(test, encoder, place)
     reset = Path(run).is_dir() and RunFolder(run).saved_config()["reset"]
-    windows = Windows(tokens, 16, 100, reset=reset, context=CONTEXT)
-    model.compile(
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        weighted_metrics=[_metric(model.level)],
-    )
+    windows = _measured(tokens, model, 16, 100, reset)
+    model.compile(loss=_loss(), weighted_metrics=[_metric(model.level)])
     verbose = "auto" if show_progress else 0
     scores = model.evaluate(windows.batches(), return_dict=True, verbose=verbose)
     return {
         **_figures(scores),
         "tokens": windows.predictions,
-        "unknown": 1 - int(np.count_nonzero(tokens.numbers)) / len(tokens.numbers),
+        "unknown": _unknown(tokens),
         "dataset": " ".join(dataset),
         "part": part,
     }
+
+
+def _measured(tokens: Tokens, model: Any, lanes: int, window: int, reset: bool) -> Windows:
+    """The windows to measure on, short enough for the logits of a large vocabulary to fit into memory."""
+    most = max(1, LOGITS // (lanes * len(model.tokens)))
+    return Windows(tokens, lanes, min(window, most), reset=reset, context=CONTEXT)
+
+
+def _unknown(tokens: Tokens) -> float:
+    """The share of the tokens that the model does not know."""
+    return 1 - int(np.count_nonzero(tokens.numbers)) / len(tokens.numbers)
 
 
 def _figures(scores: dict[str, float], prefix: str = "") -> dict[str, float]:
