@@ -19,7 +19,12 @@ def python_blocks(name):
 # What comes later in the page on sequence labeling is about a run.
 @pytest.mark.parametrize(
     ("name", "first"),
-    [("README.md", None), ("docs/architecture.md", None), ("docs/sequence-labeling.md", 2)],
+    [
+        ("README.md", None),
+        ("docs/architecture.md", None),
+        ("docs/interop.md", None),
+        ("docs/sequence-labeling.md", 2),
+    ],
 )
 def test_python_in_documents_runs(name, first):
     blocks = python_blocks(name)[:first]

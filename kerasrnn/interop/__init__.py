@@ -1,4 +1,4 @@
-"""Weights from elsewhere, and back: PyTorch, Keras's own layers, TensorFlow Addons.
+"""Weights from elsewhere, and back: PyTorch, Keras's own layers, TensorFlow Addons; and models to ONNX.
 
 What comes gives the same outputs here; what cannot is refused. `docs/interop.md` has the orders of the
 gates and the biases.

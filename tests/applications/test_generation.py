@@ -355,3 +355,14 @@ def test_what_cannot_be_scored_is_refused(letters):
 
 def test_words_that_are_unknown_may_stand_in_a_prompt(words):
     assert words.generate("xyzzy", 5, seed=1) == words.generate("plugh", 5, seed=1)
+
+
+@pytest.mark.parametrize("prompt", ["<br>", "\0"])
+def test_a_prompt_of_which_nothing_is_left_is_an_empty_one(words, prompt):
+    assert words.generate(prompt, 5, seed=1) == words.generate("", 5, seed=1)
+
+
+def test_unknown_tokens_are_counted(words):
+    known, unknown = words.score(["the sky", "teh sky xyzzy"])
+    assert (known.tokens, known.unknown) == (3, 0)
+    assert (unknown.tokens, unknown.unknown) == (4, 2)

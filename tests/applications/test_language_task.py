@@ -369,6 +369,7 @@ def test_the_vocabulary_is_that_of_the_training_text():
         ({"level": "byte"}, "`level` must be one of character, word; got 'byte'"),
         ({"optimizer": "rmsprop"}, "`optimizer` must be one of adam, sgd, nt_asgd; got 'rmsprop'"),
         ({"schedule": "linear"}, "`schedule` must be one of cosine, steps, plateau, constant; got"),
+        ({"optimizer": "sgd", "learning_rate": 0.002}, "`learning_rate` is 0.002, .* for Adam"),
         ({"optimizer": "nt_asgd"}, '`optimizer` "nt_asgd" .* `schedule` must be another than'),
         ({"reset": True, "random_windows": True}, "`random_windows` moves the cuts .* `reset`"),
         ({"dataset": ()}, "`dataset` must be a name, or files and folders of text; got none"),

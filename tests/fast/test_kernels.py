@@ -390,6 +390,15 @@ def test_sixteen_bits(case, dtype):
     assert_alike(mixed, truth, HALF[dtype], HALF[dtype])
 
 
+@pytest.mark.parametrize("dtype", HALF)
+def test_recurrent_dropout_in_sixteen_bits(dtype):
+    """The mask is drawn in 16 bits, and the carried states have 32."""
+    case = next(case for case in CASES if case.name == "gru")
+    options = {"training": True, "dtype": dtype, "recurrent_dropout": 0.3}
+    mixed = run(case, "fused", **options)
+    assert_alike(mixed, run(case, "loop", graph=False, **options), HALF[dtype], HALF[dtype])
+
+
 @pytest.mark.parametrize(
     ("shape", "units"),
     [((1, 1), 1), ((1, 7), 3), ((3, 1), 2), ((2, 5), 1), ((1000, 2), 2), ((2, 3000), 2)],
