@@ -440,15 +440,22 @@ def _documents(tokens: Tokens) -> np.ndarray:
 
 
 def _dealt(sizes: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The lane of each span, and how much of the lane is before it: the longest goes first, and each
-    to the lane that is the least filled.
+    """The lane of each span, and how much of the lane is before it.
+
+    The longest is dealt first, and each to the lane that is the least filled. Within a lane they stand
+    as in the text: were they sorted by length, every epoch would end with the short ones.
     """
     filled = [(0, lane) for lane in range(lanes)]
-    lane_of, before = np.zeros_like(sizes), np.zeros_like(sizes)
+    lane_of = np.zeros_like(sizes)
     for span in np.argsort(-sizes, kind="stable").tolist():
         place, lane = filled[0]
-        lane_of[span], before[span] = lane, place
+        lane_of[span] = lane
         heapq.heapreplace(filled, (place + int(sizes[span]), lane))
+    order = np.argsort(lane_of, kind="stable")
+    sums = np.cumsum(sizes[order]) - sizes[order]
+    first = np.searchsorted(lane_of[order], np.arange(lanes))
+    before = np.zeros_like(sizes)
+    before[order] = sums - sums[np.minimum(first, len(sums) - 1)][lane_of[order]]
     return lane_of, before
 
 
