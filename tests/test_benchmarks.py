@@ -4,7 +4,6 @@ import importlib.util
 import itertools
 import json
 import subprocess
-from collections import Counter
 from pathlib import Path
 
 import keras
@@ -254,7 +253,7 @@ def test_language_models_learn_and_generate_side_by_side(tmp_path, monkeypatch, 
     assert "training, tied" in said and "generation" in said
 
 
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("tied", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_language_models_of_all_frameworks_are_the_same(tmp_path, tied):
     """With the same weights they have the same loss."""
     options = small_language_model(tmp_path, batches=1)
@@ -398,31 +397,6 @@ def test_classics_of_another_machine_are_kept(tmp_path, monkeypatch):
 def test_classics_with_options_that_cannot_be(tmp_path, wrong, message):
     with pytest.raises(ValueError, match=message):
         classics.main(classic(tmp_path, **wrong))
-
-
-@pytest.mark.slow  # A quarter of an hour. The quick form is what is around it: every part on small sizes.
-def test_with_peepholes_more_networks_keep_time(tmp_path):
-    """The table in docs/classics.md."""
-    options = classics.Options(
-        problems=("timed_spikes",), seeds=tuple(range(1, 11)), out=str(tmp_path)
-    )
-    solved = Counter(
-        result["settings"]["cell"]
-        for result in classics.do(options)
-        if result["batches to the goal"]
-    )
-    assert solved["peephole_lstm"] > solved["lstm"]
-
-
-@pytest.mark.slow  # A quarter of an hour.
-def test_gated_networks_add_over_200_steps_and_a_plain_one_does_not(tmp_path):
-    results = classics.do(classics.Options(problems=("adding",), out=str(tmp_path)))
-    assert {r["settings"]["cell"]: bool(r["batches to the goal"]) for r in results} == {
-        "simple_rnn": False,
-        "lstm": True,
-        "gru": True,
-        "peephole_lstm": True,
-    }
 
 
 def test_spikes_are_judged_by_the_step():

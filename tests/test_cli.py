@@ -764,12 +764,12 @@ def test_evaluate_scores_sentences(ask, writer, tmp_path):
         assert row == pytest.approx(score._asdict(), rel=TOLERANCE)
     status, output, _ = ask("evaluate", writer.folder, "--sentences", file)
     head, *lines = output.removesuffix("\n").split("\n")
-    assert (status, head.split()) == (0, ["log", "p", "tokens", "perplexity"])
+    assert (status, head.split()) == (0, ["log", "p", "tokens", "unknown", "perplexity"])
     for line, text, score in zip(lines, texts, expected, strict=True):
-        log_probability, tokens, perplexity, shown = re.fullmatch(
-            r" *(\S+) +(\d+) +(\S+)  (.*)", line
+        log_probability, tokens, unknown, perplexity, shown = re.fullmatch(
+            r" *(\S+) +(\d+) +(\d+) +(\S+)  (.*)", line
         ).groups()
-        assert (int(tokens), shown) == (score.tokens, text)
+        assert (int(tokens), int(unknown), shown) == (score.tokens, score.unknown, text)
         assert float(log_probability) == pytest.approx(score.log_probability, abs=ON_SCREEN)
         assert float(perplexity) == pytest.approx(score.perplexity, abs=0.006)
 
@@ -836,7 +836,7 @@ def test_export_a_language_model(run, writer, tmp_path):
         (("--dataset",), "`dataset` must be a name, or files and folders of text; got none"),
         (("--dataset", "a.txt"), "too small a vocabulary: there must be two characters"),
         (("--reset", "--random-windows"), "`random_windows` moves the cuts"),
-        (("--optimizer", "nt_asgd"), '`optimizer` "nt_asgd" averages'),
+        (("--optimizer", "nt_asgd"), "`learning_rate` is 0.002, which is for Adam"),
         (("--window", 0), "`window` must be at least 1, got 0"),
         (("--cell", "lsmt", "--dataset", "ab.txt"), "`cell` was 'lsmt'. Did you mean 'lstm'"),
     ],

@@ -22,7 +22,7 @@ def python_blocks(name):
     [
         ("README.md", None),
         ("docs/architecture.md", None),
-        ("docs/interop.md", None),
+        pytest.param("docs/interop.md", None, marks=pytest.mark.slow),
         ("docs/sequence-labeling.md", 2),
     ],
 )

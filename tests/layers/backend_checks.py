@@ -56,15 +56,17 @@ def test_importing_the_package_loads_no_other_framework():
     assert not {"tensorflow", "torch", "jax"} & set(done.stdout.split())
 
 
-# All for the foundation, one for each of the others, of which most wait for `-m slow`.
-KINDS = ("clockwork_rnn", "sru", "grid_lstm", "layer_norm_lstm", "mut1", "ind_rnn")
-some_layers = pytest.mark.parametrize("name", [*FOUNDATION, *KINDS])
+# All ways for one cell, one way for the rest of the foundation and one for each of the others, of which most
+# wait for `-m slow`, as the other ways do.
+KINDS = ("clockwork_rnn", "sru", "grid_lstm")
+QUICK = (*FOUNDATION, *KINDS)
+some_layers = pytest.mark.parametrize("name", QUICK)
 VALUES = [
     pytest.param(
         name,
         flags,
         id=f"{name}-{flags}",
-        marks=() if name in (*FOUNDATION, *KINDS) else pytest.mark.slow,
+        marks=() if name == "lstm" or (flags == WAYS[2] and name in QUICK) else pytest.mark.slow,
     )
     for name in NAMES
     for flags in (WAYS if name in FOUNDATION else WAYS[2:3])
