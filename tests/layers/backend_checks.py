@@ -56,8 +56,8 @@ def test_importing_the_package_loads_no_other_framework():
     assert not {"tensorflow", "torch", "jax"} & set(done.stdout.split())
 
 
-# All ways for one cell, one way for the rest of the foundation and one for each of the others, of which most
-# wait for `-m slow`, as the other ways do.
+# All ways for one cell, and one for the rest of the foundation and some others. All else waits for
+# `-m slow`.
 KINDS = ("clockwork_rnn", "sru", "grid_lstm")
 QUICK = (*FOUNDATION, *KINDS)
 some_layers = pytest.mark.parametrize("name", QUICK)
