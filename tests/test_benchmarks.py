@@ -253,7 +253,8 @@ def test_language_models_learn_and_generate_side_by_side(tmp_path, monkeypatch, 
     assert "training, tied" in said and "generation" in said
 
 
-@pytest.mark.parametrize("tied", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tied", [True, False])
 def test_the_language_models_of_all_frameworks_are_the_same(tmp_path, tied):
     """With the same weights they have the same loss."""
     options = small_language_model(tmp_path, batches=1)

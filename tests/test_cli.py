@@ -646,6 +646,7 @@ def test_settings_of_a_labeler_that_cannot_be(run):
 # Language modeling
 
 
+@pytest.mark.slow
 def test_train_a_language_model(run, writer, tmp_path):
     """A finished run that goes on stays as it is; its SavedModel speaks in a process of its own."""
     out = tmp_path / "run"

@@ -23,7 +23,7 @@ def python_blocks(name):
         ("README.md", None),
         ("docs/architecture.md", None),
         pytest.param("docs/interop.md", None, marks=pytest.mark.slow),
-        ("docs/sequence-labeling.md", 2),
+        pytest.param("docs/sequence-labeling.md", 2, marks=pytest.mark.slow),
     ],
 )
 def test_python_in_documents_runs(name, first):

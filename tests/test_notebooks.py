@@ -67,8 +67,8 @@ def test_there_are_notebooks():
 
 @pytest.mark.parametrize(
     "path",
-    # 06 trains the labeler and 07 serves in processes of its own, as other tests do too.
-    [pytest.param(p, marks=pytest.mark.slow) if p.stem[:2] in "06 07" else p for p in NOTEBOOKS],
+    # 02 compiles much; 06 trains the labeler and 07 serves in processes of its own, as other tests do.
+    [pytest.param(p, marks=pytest.mark.slow) if p.stem[:2] in "02 06 07" else p for p in NOTEBOOKS],
     ids=lambda path: path.stem[:2],
 )
 def test_a_notebook_runs(path, tmp_path, monkeypatch):

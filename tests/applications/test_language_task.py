@@ -217,6 +217,7 @@ def falls(run: Path) -> list[float]:
     return [rate / rates[0] for rate in rates]
 
 
+@pytest.mark.slow
 def test_words_sampled_averaged_and_decayed_on_a_plateau(train_twice):
     """NT-ASGD against drawn tokens; the history goes on with the run."""
     counts = {"sampled": 3, "vocabulary_size": 6, "epoch_updates": 9}  # 11 updates read the text

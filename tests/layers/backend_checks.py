@@ -22,7 +22,6 @@ from tests.layers._helpers import (
     UNITS,
     assert_close,
     assert_equal,
-    few_layers,
     flat,
     inputs,
     layer,
@@ -56,8 +55,7 @@ def test_importing_the_package_loads_no_other_framework():
     assert not {"tensorflow", "torch", "jax"} & set(done.stdout.split())
 
 
-# All ways for one cell, and one for the rest of the foundation and some others. All else waits for
-# `-m slow`.
+# One way for the foundation and some others. All else waits for `-m slow`.
 KINDS = ("clockwork_rnn", "sru", "grid_lstm")
 QUICK = (*FOUNDATION, *KINDS)
 some_layers = pytest.mark.parametrize("name", QUICK)
@@ -66,7 +64,7 @@ VALUES = [
         name,
         flags,
         id=f"{name}-{flags}",
-        marks=() if name == "lstm" or (flags == WAYS[2] and name in QUICK) else pytest.mark.slow,
+        marks=() if flags == WAYS[2] and name in QUICK else pytest.mark.slow,
     )
     for name in NAMES
     for flags in (WAYS if name in FOUNDATION else WAYS[2:3])
@@ -91,7 +89,9 @@ def test_values_equal_the_reference(name, flags):
         assert_close(own(x, initial_state=start), (outputs, *final), REFERENCE_ATOL)
 
 
-@few_layers
+@pytest.mark.parametrize(
+    "name", [n if n in ("lstm", "gru") else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+)
 def test_training_lowers_the_loss_and_the_model_loads_to_the_last_bit(name, tmp_path):
     x = inputs(16, TIME, FEATURES)
     y = np.cumsum(x, axis=1)[..., :1]

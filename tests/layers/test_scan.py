@@ -52,7 +52,7 @@ def test_the_scan_is_the_recurrence(time):
     np.testing.assert_allclose(actual, np.stack(expected, axis=1), rtol=1e-12)
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("dynamic", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LINEAR)
 def test_the_scan_equals_the_loop_with_its_gradients(name, dynamic):
     lengths = [1, 300] if dynamic else [7, 300]
