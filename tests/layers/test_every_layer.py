@@ -182,7 +182,7 @@ np.testing.assert_allclose(loaded.serve(x), expected, rtol=0, atol=1e-6)
 """
 
 
-@pytest.mark.slow  # The quick form are the applications' SavedModels, which speak in processes of their own.
+@pytest.mark.slow  # The quick form are the SavedModels of the applications, in processes of their own.
 def test_an_exported_model_needs_no_kerasrnn(tmp_path):
     x = keras.Input((None, FEATURES))
     outputs = [layer(name, go_backwards=number % 2 == 1)(x) for number, name in enumerate(NAMES)]
