@@ -83,6 +83,7 @@ def measured(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_cell_is_there(measured):
     result = json.loads((measured / "results.json").read_text("utf-8"))
     assert (measured / "results.png").read_bytes().startswith(b"\x89PNG")
@@ -142,6 +143,7 @@ def test_a_run_goes_on_where_it_stopped(measured, tmp_path, monkeypatch, capsys)
 LEARNED = {"batches to the goal": None, "milliseconds per batch": 1.0, "seconds of training": 1.0}
 
 
+@pytest.mark.slow
 def test_results_of_other_settings_are_kept(measured):
     with pytest.raises(
         ValueError, match=r"holds results of other settings \(speed: time was 4, now 5"

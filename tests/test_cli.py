@@ -423,6 +423,7 @@ def ask(run, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_train_a_labeler(run, labeler, tmp_path):
     """A finished run that goes on stays as it is; its SavedModel speaks in a process of its own."""
     out = tmp_path / "run"
