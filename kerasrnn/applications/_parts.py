@@ -99,6 +99,14 @@ def check_rates(**values: Any) -> None:
             raise ValueError(f"`{name}` must be at least 0 and less than 1, got {rate!r}.")
 
 
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse one string where a list of them is meant, and what is no string."""
+    if isinstance(texts, (str, bytes)):
+        raise ValueError(f"`texts` must be a list of strings, got the one string {texts[:80]!r}.")
+    if wrong := [text for text in texts if not isinstance(text, (str, bytes))]:
+        raise ValueError(f"`texts` must be a list of strings, got {wrong[0]!r} in it.")
+
+
 def check_names(least: int, **values: Sequence[str]) -> None:
     """Refuse one string where several names are meant, fewer than `least`, and repetitions."""
     for name, given in values.items():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kerasrnn.applications._parts import check_counts
+from kerasrnn.applications._parts import check_counts, check_texts
 
 Tensor = Any
 Array = Any
@@ -175,10 +175,7 @@ def beam_search(
 
 def score(model: Any, texts: Sequence[str], batch_size: int) -> list[Score]:
     """How probable texts are; see `LanguageModel.score`."""
-    if isinstance(texts, (str, bytes)):
-        raise ValueError(f"`texts` must be a list of strings, got the one string {texts[:80]!r}.")
-    if wrong := [text for text in texts if not isinstance(text, (str, bytes))]:
-        raise ValueError(f"`texts` must be a list of strings, got {wrong[0]!r} in it.")
+    check_texts(texts)
     check_counts(batch_size=batch_size)
     found: dict[int, Score] = {}
     order = sorted(range(len(texts)), key=lambda number: len(texts[number]))

@@ -156,11 +156,11 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
     plan = settled(config, updates, epochs=math.ceil(1400 / updates))
     compile_model(model, plan, updates)
     folder.start(config, data=corpus.digest())
-    sizes = [len(part.numbers) for part in tokens]
+    sizes, unknown = [len(part.numbers) for part in tokens], _unknown(tokens[2])
     print(
         f"{config.cell}: {model.count_params():,} parameters, {len(model.tokens):,} {config.level}s; "
         f"{sizes[0]:,} to train on, {sizes[1]:,} to validate, {sizes[2]:,} to test, of which "
-        f"{_unknown(tokens[2]):.2%} unknown; "
+        f"{unknown:.2%} unknown; "
         f"{plan.epochs} epochs of {updates} updates",
         flush=True,
     )
@@ -178,7 +178,7 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
         "epochs": len(folder.history),
         "best_epoch": best,
         "tokens": dict(zip(("train", "validation", "test"), sizes, strict=True)),
-        "test_unknown": _unknown(tokens[2]),
+        "test_unknown": unknown,
         "predictions": rows.predictions,
     }
     return folder.write_metrics(measured, plan)

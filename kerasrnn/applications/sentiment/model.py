@@ -13,6 +13,7 @@ from kerasrnn.applications._parts import (
     check_counts,
     check_names,
     check_rates,
+    check_texts,
     recurrent_layer,
     seeds,
 )
@@ -253,10 +254,7 @@ class SentimentClassifier(keras.Model):
             texts: Any strings; empty ones and unknown words too.
             batch_size: How many to read at a time.
         """
-        if isinstance(texts, str):
-            raise ValueError(f"`texts` must be a list of strings, got the one string {texts!r}.")
-        if wrong := [text for text in texts if not isinstance(text, (str, bytes))]:
-            raise ValueError(f"`texts` must be a list of strings, got {wrong[0]!r} in it.")
+        check_texts(texts)
         verdicts = []
         for start in range(0, len(texts), batch_size):
             batch = tf.constant(list(texts[start : start + batch_size]))
