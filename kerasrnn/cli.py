@@ -29,6 +29,7 @@ from kerasrnn.applications._runs import (
 from kerasrnn.applications._training import TrainingConfig
 from kerasrnn.applications.language_model import task as language_model
 from kerasrnn.applications.language_model.config import LanguageModelConfig, PlainDataConfig
+from kerasrnn.applications.recipes import plain_errors
 from kerasrnn.applications.sentiment import explain as explaining
 from kerasrnn.applications.sentiment import task as sentiment
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
@@ -71,14 +72,18 @@ def train_sequence_labeling(config: SequenceLabelingConfig) -> None:
 @train.command(name="language-model", help=LanguageModelConfig.__doc__)
 def train_language_model(config: LanguageModelConfig) -> None:
     """Train, then let the SavedModel speak for itself, and the model write some lines."""
-    _train(language_model, config, '--prompt "..."')
+    if not _train(language_model, config, '--prompt "..."'):
+        return
     print("\nwhat it writes by itself:\n")
     model = language_model.load(config.out)
     _print_stream(model.stream(length=200, temperature=0.7, seed=config.seed))
 
 
-def _train(task: Any, config: TrainingConfig, question: str) -> None:
+def _train(task: Any, config: TrainingConfig, question: str) -> bool:
+    """Whether this process has the trained model: of several workers it is the chief."""
     metrics = task.train(config)
+    if not metrics:
+        return False
     folder = Path(config.out)
     print(
         f"\n{task.summary(metrics)} after {metrics['train_seconds']:.0f} s of training\n"
@@ -87,6 +92,7 @@ def _train(task: Any, config: TrainingConfig, question: str) -> None:
     )
     print(said_by_a_fresh_process(folder / "saved_model", task.EXAMPLES), end="")
     print(f"\nask it yourself: kerasrnn predict {folder} {question}")
+    return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +153,7 @@ def evaluate(
     *,
     data: MeasuredData = MeasuredData(),
     sentences: str | None = None,
+    dynamic: float | None = None,
     json: bool = False,
 ) -> None:
     """Measure a trained model on what it has not seen.
@@ -156,6 +163,8 @@ def evaluate(
         data: What to measure on.
         sentences: Language model: a UTF-8 file with a sentence on each line, to print the logarithm of the
             probability of each, the number of its tokens and its perplexity, instead.
+        dynamic: Language model: go on learning from what has been measured, with this learning rate, such
+            as 0.0003 (dynamic evaluation).
         json: Print one JSON object, or one for each sentence.
     """
     model: Any = load_model(run)
@@ -163,11 +172,15 @@ def evaluate(
     if sentences is not None:
         if task is not language_model:
             raise ValueError("--sentences is for language models.")
-        if data != MeasuredData():
+        if data != MeasuredData() or dynamic is not None:
             raise ValueError("Give either `--sentences` or a data set, not both.")
         _score(model, sentences, json)
         return
-    scores = task.evaluate(run, data.of(DATA[task], run), show_progress=not json, model=model)
+    options = {} if dynamic is None else {"dynamic": dynamic}
+    if options and task is not language_model:
+        raise ValueError("--dynamic is for language models.")
+    chosen = data.of(DATA[task], run)
+    scores = task.evaluate(run, chosen, show_progress=not json, model=model, **options)
     if json:
         _print_json(scores)
     else:
@@ -456,20 +469,13 @@ def _decoded(line: bytes, number: int) -> str:
 
 
 def main() -> None:
-    """Run the command line. A user's mistake is one clear line and exit status 2."""
-    try:
+    """Run the command line."""
+    with plain_errors("kerasrnn"):
         app.cli(
             prog="kerasrnn",
             description="The recurrent networks that Keras 3 does not have.",
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
-    except KeyboardInterrupt:
-        sys.exit("\nkerasrnn: stopped. A training run goes on with --resume.")
-    except BrokenPipeError:
-        sys.stderr.close()  # The reader has gone, as `head` does; there is nobody to tell.
-    except (ValueError, OSError) as error:
-        print(f"kerasrnn: error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

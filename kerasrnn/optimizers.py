@@ -23,7 +23,10 @@ class AveragedSGD(keras.optimizers.SGD):
     They take as much memory as the weights.
 
     Args:
-        *args, **kwargs: See `keras.optimizers.SGD`.
+        *args, **kwargs: See `keras.optimizers.SGD`; without `use_ema`, which is another average.
+
+    Raises:
+        ValueError: If `use_ema` is set.
 
     Example:
 
@@ -41,6 +44,11 @@ class AveragedSGD(keras.optimizers.SGD):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.use_ema:
+            raise ValueError(
+                "`use_ema` must be False: this optimizer has an average of its own, and one of the two "
+                "would overwrite the other in the weights."
+            )
         before = keras.initializers.Constant(-1)
         # The number of steps before the averaging, or -1 as long as it has not begun.
         self.averaging_from = self.add_variable((), before, dtype="int", name="averaging_from")

@@ -795,6 +795,8 @@ def test_what_a_language_model_cannot_do(ask, writer, trained, tmp_path):
         ((*go_on, "--top-k", -3), "`top_k` must be a positive integer, got -3"),
         ((*go_on, "--top-p", 1.5), "`top_p` must be more than 0 and at most 1, got 1.5"),
         ((*go_on, "--seed", -1), "`seed` must be a whole number, at least 0, or None; got -1"),
+        (("evaluate", other, "--dynamic", 0.1), "--dynamic is for language models"),
+        (("evaluate", model, "--dynamic", -1), "`dynamic` must not be negative, got -1"),
         ((*go_on, "--beams", 0), "`beams` must be a positive integer, got 0"),
         ((*go_on, "--beams", 2, "--seed", 1), f"--seed {draws}, and --beams draws nothing"),
         ((*go_on, "--beams", 2, "--temperature", 0), f"--temperature {draws}"),

@@ -304,6 +304,8 @@ def test_what_cannot_be_is_refused():
         regression("adam").fit(x, y, callbacks=[NonMonotonicAveraging()], verbose=0)
     with pytest.raises(ValueError, match=r"`monitor`.*got 'val_loss', and there are loss\."):
         regression(AveragedSGD()).fit(x, y, callbacks=[NonMonotonicAveraging()], verbose=0)
+    with pytest.raises(ValueError, match="`use_ema` must be False"):
+        AveragedSGD(0.1, use_ema=True)
     for patience in (-1, 2.5, None):
         with pytest.raises(ValueError, match="`patience` must be a number of epochs, 0 or more"):
             NonMonotonicAveraging(patience=patience)

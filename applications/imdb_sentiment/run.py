@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tyro
 
-from kerasrnn.applications.recipes import over_seeds
+from kerasrnn.applications.recipes import over_seeds, plain_errors
 from kerasrnn.applications.sentiment import task
 from kerasrnn.applications.sentiment.config import SentimentConfig
 
@@ -34,4 +34,5 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))
+    with plain_errors("imdb_sentiment"):
+        tyro.cli(main, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))

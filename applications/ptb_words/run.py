@@ -13,7 +13,7 @@ import tyro
 
 from kerasrnn.applications.language_model import task
 from kerasrnn.applications.language_model.config import LanguageModelConfig
-from kerasrnn.applications.recipes import over_seeds
+from kerasrnn.applications.recipes import over_seeds, plain_errors
 
 SMALL = LanguageModelConfig(
     out="runs/ptb_words/small",
@@ -118,4 +118,5 @@ def main(config: LanguageModelConfig, data: str, seeds: tuple[int, ...]) -> None
 
 
 if __name__ == "__main__":
-    app.cli(config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))
+    with plain_errors("ptb_words"):
+        app.cli(config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))

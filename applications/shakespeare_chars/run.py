@@ -9,7 +9,7 @@ import tyro
 
 from kerasrnn.applications.language_model import task
 from kerasrnn.applications.language_model.config import LanguageModelConfig
-from kerasrnn.applications.recipes import over_seeds
+from kerasrnn.applications.recipes import over_seeds, plain_errors
 
 
 def main(
@@ -50,4 +50,5 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))
+    with plain_errors("shakespeare_chars"):
+        tyro.cli(main, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))

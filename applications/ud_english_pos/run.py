@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tyro
 
-from kerasrnn.applications.recipes import over_seeds
+from kerasrnn.applications.recipes import over_seeds, plain_errors
 from kerasrnn.applications.sequence_labeling import task
 from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig
 
@@ -36,4 +36,5 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))
+    with plain_errors("ud_english_pos"):
+        tyro.cli(main, config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff))

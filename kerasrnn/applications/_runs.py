@@ -47,11 +47,16 @@ Config = TypeVar("Config", bound=RunConfig)
 Model = TypeVar("Model")
 
 # How a run is started, rather than what it computes.
-_HOW = ("out", "resume", "overwrite", "tensorboard")
+_HOW = ("out", "resume", "overwrite", "tensorboard", "strategy", "worker_timeout")
 # What may be given anew when a run goes on elsewhere.
 _MAY_MOVE = ("data_dir",)
 # What a killed process leaves half-written begins like this.
 _UNFINISHED = ".kerasrnn-"
+
+
+def computed(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide what a run computes, with their values."""
+    return {name: v for name, v in vars(config).items() if name not in (*_HOW, *_MAY_MOVE)}
 
 
 @contextlib.contextmanager
@@ -91,13 +96,20 @@ def written_whole(path: Path) -> Iterator[Path]:
 class RunFolder:
     """The folder of one run.
 
-    Attributes:
+    Args:
         path: The folder.
+        chief: Whether this process writes it. Another worker of the same run reads what it goes on from,
+            and changes nothing.
+
+    Attributes:
+        data: What tells the run's data set from others, known after `start`.
         history: One row for each finished epoch: `epoch` from 1, `seconds`, losses and metrics.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, chief: bool = True) -> None:
         self.path = Path(path)
+        self.chief = chief
+        self.data = ""
         self.history: list[dict[str, float]] = []
 
     def check(self, config: Config) -> Config:
@@ -117,6 +129,8 @@ class RunFolder:
             )
         if config.resume:
             return self._same_config(config)
+        if not self.chief:
+            return config
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"`out` must be a folder, but {self.path} is a file.")
         if self.path.is_dir() and any(self.path.iterdir()):
@@ -142,11 +156,16 @@ class RunFolder:
         Raises:
             ValueError: If the run that is to go on began with other data.
         """
+        self.data = data
         if config.resume:
             self.check_data(data)
+            self._read_history()
+            if not self.chief:
+                return
             for left in [*self.path.glob(f"{_UNFINISHED}*"), *self.path.glob(f"*/{_UNFINISHED}*")]:
                 shutil.rmtree(left, ignore_errors=True)
-            self._read_history()
+            return
+        if not self.chief:
             return
         if config.overwrite and self.path.is_dir():
             shutil.rmtree(self.path)
@@ -399,9 +418,13 @@ def _state(model: Any) -> list[Any]:
 
     Keras's own weight files leave out the dropouts' random states, and what is carried from batch to batch.
     """
-    seeds = [v for v in model.variables if v.path.endswith("seed_generator_state")]
     carried = getattr(model, "carried_in_training", [])
-    return [*model.weights, *seeds, *carried, *model.optimizer.variables]
+    return [*model.weights, *seed_states(model), *carried, *model.optimizer.variables]
+
+
+def seed_states(model: Any) -> list[Any]:
+    """What the draws of a model's dropouts go on from."""
+    return [v for v in model.variables if v.path.endswith("seed_generator_state")]
 
 
 class Recorder(keras.callbacks.Callback):
@@ -443,7 +466,9 @@ class Recorder(keras.callbacks.Callback):
                 f"`{self.monitor}` became {row[self.monitor]} in epoch {epoch + 1}: the training broke "
                 f"down. Try a smaller learning rate.{kept}"
             )
-        folder.write_history()
-        folder.save_state(self.model, epoch + 1, keep={folder.best_epoch(self.monitor, self.best)})
+        if folder.chief:
+            folder.write_history()
+            best = folder.best_epoch(self.monitor, self.best)
+            folder.save_state(self.model, epoch + 1, keep={best})
         if self.is_over():
             self.model.stop_training = True

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import keras
 
-from kerasrnn.applications._runs import Recorder, RunConfig, RunFolder
+from kerasrnn.applications._runs import Recorder, RunConfig, RunFolder, computed
+from kerasrnn.applications._strategy import Counted, Strategy, Team, replicated, sequences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,14 @@ class TrainingConfig(RunConfig):
     this part of the training; 0 for the last weights."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """What to compute in. The mixed ones use 16 bits where that is safe: worth it on a GPU."""
+    jit_compile: bool = False
+    """Let XLA compile a whole step of training, and of validation, once for each shape of a batch; without
+    it the recurrent layers alone. It takes long to begin: measure whether it pays."""
+    strategy: Strategy = "none"
+    """Train on all devices of this machine (mirrored), or on all machines that `TF_CONFIG` names: a batch
+    is split among them."""
+    worker_timeout: float = 300.0
+    """How many seconds to wait for the other machines, at the start."""
 
 
 def check_settings(config: TrainingConfig, *counts: str) -> None:
@@ -55,6 +64,11 @@ def check_settings(config: TrainingConfig, *counts: str) -> None:
         value = getattr(config, name)
         if not 0 <= value < math.inf:
             raise ValueError(f"`{name}` must not be negative, got {value!r}.")
+    if config.jit_compile and config.strategy != "none":
+        raise ValueError(
+            f"`jit_compile` compiles the steps of one device, and `strategy` is {config.strategy!r}: leave "
+            "one of them out."
+        )
     if not config.clip_norm > 0:
         raise ValueError(f"`clip_norm` must be positive, got {config.clip_norm!r}.")
 
@@ -102,8 +116,12 @@ def fit(
     monitor: str,
     best: Literal["lowest", "highest"] = "lowest",
     callbacks: Sequence[Any] = (),
+    team: Team = Team(),  # noqa: B008
+    counted: Counted = sequences,
 ) -> int:
     """Train, or go on with training, and leave the model with the averaged weights of the best epoch.
+
+    A worker that is not the chief leaves it as the training does.
 
     Args:
         model: A compiled model.
@@ -114,12 +132,25 @@ def fit(
         monitor: The figure to choose the epoch by.
         best: Which of its values is the best.
         callbacks: What else is done during training.
+        team: Who trains; they have met.
+        counted: What the loss divides by: how much of a batch, or of a part of it, counts.
 
     Returns:
         The best epoch, counted from 1.
+
+    Raises:
+        ConnectionError: If another worker is lost.
+        ValueError: If there are more replicas than sequences in a batch, or the workers train on different
+            data, or by different settings.
     """
+    if config.batch_size < team.replicas:
+        raise ValueError(
+            f"`batch_size` is {config.batch_size}, to be split among {team.replicas} replicas: it must be "
+            "at least as many."
+        )
     recorder = Recorder(folder, monitor, config.patience, best)
-    first = len(folder.history)
+    first, updates = len(folder.history), rows.count(config.batch_size)
+    team.agree(folder.data, computed(config), first)
     if first:
         print(
             f"going on after epoch {first} of the run in {folder.path}, with its settings: "
@@ -128,18 +159,21 @@ def fit(
         )
         folder.load_state(model, first)
     if first < config.epochs and not recorder.is_over():
-        model.fit(
-            rows.training_batches(config.batch_size, config.seed, first, config.epochs),
-            validation_data=validation,
-            initial_epoch=first,
-            epochs=config.epochs,
-            steps_per_epoch=rows.count(config.batch_size),
-            shuffle=False,  # they are shuffled
-            callbacks=[*_callbacks(model, folder, config), *callbacks, recorder],
-        )
+        with replicated(team, model, counted, updates, len(validation)):
+            model.fit(
+                rows.training_batches(config.batch_size, config.seed, first, config.epochs),
+                validation_data=validation,
+                initial_epoch=first,
+                epochs=config.epochs,
+                steps_per_epoch=updates,
+                shuffle=False,  # they are shuffled
+                verbose="auto" if team.chief else 0,
+                callbacks=[*_callbacks(model, folder, config), *callbacks, recorder],
+            )
     epoch = folder.best_epoch(monitor, best)
-    folder.load_state(model, epoch)
-    model.optimizer.finalize_variable_values(model.trainable_variables)
+    if team.chief:
+        folder.load_state(model, epoch)
+        model.optimizer.finalize_variable_values(model.trainable_variables)
     return epoch
 
 
@@ -149,7 +183,7 @@ def _callbacks(model: Any, folder: RunFolder, config: TrainingConfig) -> list[An
     # Without what scales the loss in mixed precision.
     if getattr(model.optimizer, "inner_optimizer", model.optimizer).use_ema:
         chosen.append(keras.callbacks.SwapEMAWeights())  # validates with the averaged weights
-    if config.tensorboard:
+    if config.tensorboard and folder.chief:
         chosen.append(keras.callbacks.TensorBoard(str(folder.path / "tensorboard")))
     return chosen
 

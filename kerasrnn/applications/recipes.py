@@ -1,10 +1,12 @@
-"""What the recipes share: one training after another, and the mean of their scores."""
+"""What the recipes share: one training after another, the mean of their scores, and plain errors."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,21 @@ def over_seeds(
         rows.append(("deviation", *(f"{statistics.stdev(c):.4f}" for c in columns), "", ""))
     print(f"\n{table(rows)}")
     return runs
+
+
+@contextlib.contextmanager
+def plain_errors(program: str) -> Iterator[None]:
+    """Within this, a user's mistake ends the program with one clear line and exit status 2.
+
+    Args:
+        program: What the line begins with.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(f"\n{program}: stopped. A training run goes on with --resume.")
+    except BrokenPipeError:
+        sys.stderr.close()  # The reader has gone, as `head` does; there is nobody to tell.
+    except (ValueError, OSError) as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        sys.exit(2)

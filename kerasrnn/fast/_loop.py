@@ -135,6 +135,7 @@ def passes(
             here = valid(rows, t)
             if here is not None:
                 new = tuple(tf.where(here, n, s) for n, s in zip(new, states, strict=True))
+            new = _shaped(new, states)
             values = (*new, saved) if keep else new
             # Without `keep` there is a sequence of the first state, or none.
             written = [store.write(*s) for s in zip(sequences, _same(t), values, strict=False)]
@@ -191,7 +192,7 @@ def passes(
             sums = tuple(s + tf.cast(v, s.dtype) for s, v in zip(sums, back.sums, strict=True))
             values = (back.dx, *back.kept)
             new = [store.write(*s) for s in zip(written, _same(t), values, strict=False)]
-            return t - 1, d_before, sums, *new
+            return t - 1, _shaped(d_before, d_finals), sums, *new
 
         batch = tf.shape(d_finals[0])[0]
         sums = tuple(
@@ -225,3 +226,8 @@ def _sized(sizes: Sequence[int], *tensors: Tensor) -> tuple[Tensor, ...]:
         tf.ensure_shape(x, [None] * (x.shape.rank - 1) + [size])
         for x, size in zip(tensors, sizes, strict=True)
     )
+
+
+def _shaped(tensors: Sequence[Tensor], like: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The tensors with the shapes of others: a trace may know a batch of these, and of the inputs not."""
+    return tuple(tf.ensure_shape(x, one.shape) for x, one in zip(tensors, like, strict=True))

@@ -25,6 +25,7 @@ from kerasrnn.interop._onnx_ops import (
     onnx_type,
     translate,
 )
+from kerasrnn.interop._walk import check_model, in_its_form, output_names, replaced
 
 Tensor = Any
 
@@ -78,15 +79,7 @@ def to_onnx(model: Any, path: str | Path) -> Path:
 
 
 def _check(model: Any) -> None:
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            f"`to_onnx` traces models with TensorFlow, and Keras's backend is "
-            f"{keras.backend.backend()!r}: save the model and load it with KERAS_BACKEND=tensorflow."
-        )
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise ValueError(
-            f"`model` must be a functional or Sequential Keras model that is built, got {model!r}."
-        )
+    check_model(model, "to_onnx")
     for layer in _layers(model):
         if getattr(layer, "stateful", False) and isinstance(layer, keras.layers.RNN):
             raise ValueError(
@@ -107,12 +100,11 @@ def _model_proto(model: Any) -> Any:
     import onnx
     from onnx import helper
 
-    tensors, is_stack = model.inputs, isinstance(model, keras.Sequential)
+    tensors = model.inputs
     specs = [tf.TensorSpec(x.shape, x.dtype) for x in tensors]
 
     def call(*inputs: Tensor) -> list[Tensor]:
-        given = inputs[0] if is_stack else tree.pack_sequence_as(model.input, list(inputs))
-        return tree.flatten(model(given, training=False))
+        return tree.flatten(model(in_its_form(model, inputs), training=False))
 
     with _recorded(_layers(model)) as runs:
         function = tf.function(call, autograph=False).get_concrete_function(*specs)
@@ -122,7 +114,7 @@ def _model_proto(model: Any) -> Any:
         results = translate(writer, function, names, _sources(_layers(model), runs))
     except UnknownOperationError as error:
         raise ValueError(_refusal(model, error)) from None
-    outputs = _unique([model.layers[-1].name] if is_stack else model.output_names, names)
+    outputs = output_names(model, names)
     for result, output in zip(results, outputs, strict=True):
         writer.add("Identity", result, names=[output])
     graph = helper.make_graph(
@@ -151,18 +143,6 @@ def _described(name: str, dtype: Any, shape: Sequence[int | None]) -> Any:
         for axis, size in enumerate(shape)
     ]
     return helper.make_tensor_value_info(name, onnx_type(dtype), sizes)
-
-
-def _unique(names: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """The names, with a number where one is there already: a layer may have several outputs."""
-    found: list[str] = []
-    for name in names:
-        free, number = name, 0
-        while free in found or free in taken:
-            number += 1
-            free = f"{name}_{number}"
-        found.append(free)
-    return found
 
 
 def _layers(model: Any) -> list[Any]:
@@ -265,14 +245,8 @@ def _recorded(layers: Sequence[Any]) -> Iterator[list[Run]]:
         for layer in layers
         if isinstance(layer, keras.layers.TimeDistributed)
     ]
-    for layer, name, function in changed:
-        # Past Keras, which would take a function in an attribute for a thing to track.
-        object.__setattr__(layer, name, function)
-    try:
+    with replaced(changed):
         yield runs
-    finally:
-        for layer, name, _ in changed:
-            object.__delattr__(layer, name)
 
 
 def _is_rnn(layer: Any) -> bool:

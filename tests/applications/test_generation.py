@@ -69,6 +69,19 @@ def test_without_temperature_it_takes_the_likeliest_each_time(letters):
     assert letters.generate(prompt, 12, temperature=1e-300) == expected
 
 
+def test_a_token_costs_the_same_however_much_was_written(letters, monkeypatch):
+    """The prompt is read once, and then one token at a time."""
+    read = []
+
+    def counted(ids, states, step=letters.next_token):
+        read.append(int(tf.size(ids)))
+        return step(ids, states)
+
+    monkeypatch.setitem(vars(letters), "next_token", counted)
+    letters.generate("abba", 30, seed=1)
+    assert read == [5] + 29 * [1]
+
+
 def test_a_seed_gives_the_same_text_in_one_piece_or_in_many(letters, words):
     text = letters.generate("ab", 40, seed=3)
     assert len(text) == 40
@@ -340,6 +353,12 @@ def test_what_cannot_be_drawn_is_refused_at_once(letters, arguments, message):
 def test_what_cannot_be_searched_is_refused(letters, arguments, message):
     with pytest.raises(ValueError, match=message):
         letters.beam_search(**arguments)
+
+
+def test_a_saved_model_takes_no_arguments_of_other_formats(letters, tmp_path):
+    with pytest.raises(TypeError, match="`opset_version` is no argument of `export`"):
+        letters.export(str(tmp_path / "saved"), opset_version=18)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_scored_is_refused(letters):

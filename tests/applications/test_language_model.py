@@ -67,6 +67,17 @@ def test_windows_that_continue_give_what_one_long_call_gives():
     np.testing.assert_allclose(model(window(IDS[:, HALF:])), second, rtol=0, atol=ATOL)
 
 
+def test_one_text_of_any_length_at_a_time():
+    """Keras then knows the batch, which is 1, and learns with the second length to forget the steps."""
+    model = language_model(num_layers=1)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for steps in (7, 9, 5):
+        ids = IDS[:1, :steps]
+        expected = model(ids)
+        np.testing.assert_allclose(model.predict(ids, verbose=0), expected, rtol=0, atol=ATOL)
+        model.train_on_batch(ids, ids)
+
+
 def test_training_and_the_rest_have_states_of_their_own():
     model = language_model()
     expected = model(IDS)

@@ -448,6 +448,42 @@ def test_evaluate_on_other_files(writer, model, tmp_path):
         task.evaluate(writer.folder, PlainDataConfig(files[:1]), model=model)
 
 
+def test_dynamic_evaluation(writer, model, tmp_path):
+    """At 0 it measures as ever; else it learns what it has measured, by steps of Adam, and no sooner."""
+    text = "zzz qqq\n" * 30
+    (tmp_path / "a.txt").write_text(text)
+    evaluate = functools.partial(
+        task.evaluate,
+        writer.folder,
+        PlainDataConfig((str(tmp_path / "a.txt"),)),
+        show_progress=False,
+        model=model,
+    )
+    before = model.get_weights()
+    plain, still, learning = evaluate(), evaluate(dynamic=0.0), evaluate(dynamic=0.003)
+    assert still["cross_entropy"] == pytest.approx(plain["cross_entropy"], rel=1e-5)
+    assert learning["cross_entropy"] < 0.9 * plain["cross_entropy"]
+    assert learning["tokens"] == plain["tokens"] == len(text) - 1
+    assert "nats), by dynamic evaluation\n" in task.report(learning)
+    for weight, was in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, was)
+    # The same by hand, and by a loss that is computed otherwise.
+    twin, adam = task.load(writer.folder), keras.optimizers.Adam(0.003)
+    numbers, states, found = np.array(twin.numbers(text)), twin.initial_states(1), []
+    for start in range(0, len(numbers) - 1, task.DYNAMIC_WINDOW):
+        part = numbers[start : start + task.DYNAMIC_WINDOW + 1]
+        with tf.GradientTape() as tape:
+            logits, states = twin.advance(tf.constant(part[None, :-1], tf.int32), states)
+            scores = tf.gather(tf.nn.log_softmax(logits[0]), part[1:], batch_dims=1)
+            loss = -tf.reduce_mean(scores)
+        found += [-float(score) for score in scores]
+        weights = twin.trainable_variables
+        adam.apply(tape.gradient(loss, [weight.value for weight in weights]), weights)
+    assert learning["cross_entropy"] == pytest.approx(np.mean(found), rel=1e-3)
+    with pytest.raises(ValueError, match=r"`dynamic` must not be negative, got -1"):
+        evaluate(dynamic=-1.0)
+
+
 def test_evaluate_reads_documents_apart_if_training_did(writer, model, tmp_path):
     run = tmp_path / "run"
     run.mkdir()

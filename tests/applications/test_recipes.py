@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kerasrnn.applications.language_model.config import LanguageModelConfig
+from kerasrnn.applications.recipes import plain_errors
 from kerasrnn.applications.sentiment.config import SentimentConfig
 from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig
 from tests.applications._helpers import SETTINGS, write_sayings, write_texts
@@ -96,3 +97,16 @@ def test_ptb_words_without_its_files(tmp_path):
     (tmp_path / "ptb.train.txt").write_text("a word\n")
     with pytest.raises(FileNotFoundError, match=r"no file .*ptb.valid.txt. `data` must be the"):
         recipe("ptb_words").small(data=str(tmp_path))
+
+
+@pytest.mark.parametrize("mistake", [ValueError, FileNotFoundError])
+def test_a_mistake_ends_a_recipe_with_one_line(capsys, mistake):
+    with pytest.raises(SystemExit) as stopped, plain_errors("recipe"):
+        raise mistake("`data` is wrong.")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "recipe: error: `data` is wrong.\n"
+    stopped = pytest.raises(
+        SystemExit, match=r"recipe: stopped\. A training run goes on with --resume"
+    )
+    with stopped, plain_errors("recipe"):
+        raise KeyboardInterrupt

@@ -248,7 +248,8 @@ def test_training_and_saving(dtype, jit_compile, tmp_path):
 
 
 @tensorflow_only
-def test_an_lstm_with_dropped_weights_keeps_its_kernel(monkeypatch):
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.PeepholeLSTM, layers.CoupledLSTM, layers.GRU])
+def test_a_layer_with_dropped_weights_keeps_its_kernel(monkeypatch, kind):
     """And draws one mask for each batch."""
     import tensorflow as tf
 
@@ -263,9 +264,9 @@ def test_an_lstm_with_dropped_weights_keeps_its_kernel(monkeypatch):
 
     for name in ("fused_loop", "generic_loop"):
         monkeypatch.setattr(_recurrent, name, spied(getattr(_recurrent, name)))
-    lstm = layers.LSTM(16, recurrent_dropout=0.5, recurrent_dropout_form="weights", seed=1)
+    layer = kind(16, recurrent_dropout=0.5, recurrent_dropout_form="weights", seed=1)
     x = np.repeat(vectors(1, 6, 3), 4, axis=0) - 5
-    train = tf.function(lambda x: lstm(x, training=True))
+    train = tf.function(lambda x: layer(x, training=True))
     first, second = train(x).numpy(), train(x).numpy()
     assert set(ways) == {"fused_loop"}
     # Equal sequences stay equal within a batch; in the next batch other weights are dropped.

@@ -18,6 +18,7 @@ from kerasrnn.applications._parts import (
     recurrent_layer,
     seeds,
 )
+from kerasrnn.applications._precision import TextModel
 from kerasrnn.applications.language_model import generation
 from kerasrnn.applications.language_model.generation import Beam, Score
 from kerasrnn.applications.text import BOUNDARIES, LEVELS, UNKNOWN, split_tokens
@@ -27,7 +28,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable("kerasrnn")
-class LanguageModel(keras.Model):
+class LanguageModel(TextModel):
     """Predicts the next word, or character, of a text, with recurrent layers of any registered cell.
 
     tokens -> embedding -> recurrent layers -> the same embedding -> logits of the next token
@@ -221,6 +222,8 @@ class LanguageModel(keras.Model):
             for training in (True, False)
         }
         object.__setattr__(self, "_carried", carried)
+        # Which part of the lanes a batch holds, and of how many: replicas share the carried states.
+        self.part = (0, 1)
         # Built at once, since all sizes are known.
         self(tf.zeros((1, 1), tf.int32))
 
@@ -295,11 +298,15 @@ class LanguageModel(keras.Model):
     def _carried_by(self, training: bool, batch: int | None) -> list[Any]:
         """The states after the batch before, with room for this one: within XLA it cannot be made."""
         carried = self._carried[bool(training)]
+        number, parts = self.part
         with tf.init_scope():
             for variable in carried:
-                if batch is not None and variable.read_value().shape[0] != batch:
-                    variable.assign(tf.zeros((batch, variable.shape[1])))
-        return carried
+                if batch is not None and variable.read_value().shape[0] != batch * parts:
+                    variable.assign(tf.zeros((batch * parts, variable.shape[1])))
+        if parts == 1:
+            return carried
+        assert batch is not None, "replicas have lanes of a known number"
+        return [variable[number * batch : (number + 1) * batch] for variable in carried]
 
     @property
     def carried_in_training(self) -> list[Any]:
@@ -482,11 +489,20 @@ class LanguageModel(keras.Model):
         Args:
             filepath: The folder to write.
             format: Any format of `keras.Model.export`; the others take what Keras gives them.
-            **kwargs: Arguments of `keras.Model.export` for the other formats.
+            **kwargs: Arguments of `keras.Model.export`; for a SavedModel `verbose` alone.
+
+        Raises:
+            TypeError: If there is no such argument.
         """
         if format != "tf_saved_model":
             super().export(filepath, format=format, **kwargs)
             return
+        verbose = bool(kwargs.pop("verbose", False))
+        if kwargs:
+            raise TypeError(
+                f"`{next(iter(kwargs))}` is no argument of `export` for a SavedModel, which has signatures "
+                "of its own: leave it out."
+            )
         names = [f"state_{number}" for number in range(len(self.state_sizes))]
 
         def serve(text: Tensor) -> dict[str, Tensor]:
@@ -522,7 +538,7 @@ class LanguageModel(keras.Model):
         archive.add_endpoint("step", step, [strings(name="token"), *states])
         archive.add_endpoint("initial_state", initial_state, [tf.TensorSpec((), tf.int32, "batch")])
         archive.add_endpoint("vocabulary", vocabulary, [])
-        archive.write_out(filepath, verbose=kwargs.get("verbose", False))
+        archive.write_out(filepath, verbose=verbose)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._arguments}

@@ -13,13 +13,16 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kerasrnn import datasets
 from kerasrnn.applications._data import TFDS_NAME, held_out, three_parts
 from kerasrnn.applications._runs import RunFolder, load_model, save_model
+from kerasrnn.applications._strategy import Team
 from kerasrnn.applications._training import averaged, check_settings, cosine, fit, settled
 from kerasrnn.applications.language_model.config import LanguageModelConfig, PlainDataConfig
 from kerasrnn.applications.language_model.data import Encoder, Tokens, Windows, count_tokens
+from kerasrnn.applications.language_model.dynamic import measure_dynamically
 from kerasrnn.applications.language_model.model import LanguageModel, Score
 from kerasrnn.applications.text import BOUNDARIES, UNKNOWN
 from kerasrnn.datasets import PlainText
@@ -30,6 +33,8 @@ from kerasrnn.optimizers import AveragedSGD, NonMonotonicAveraging
 LOGITS = 2**26
 # How far a lane reads what stands before its part, so that what is measured hardly depends on their number.
 CONTEXT = 500
+# After how many tokens dynamic evaluation learns from them.
+DYNAMIC_WINDOW = 20
 
 EXAMPLES = (
     "The clouds are in the sky.",
@@ -120,17 +125,25 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
         What `metrics.json` holds: `test_perplexity`, `test_cross_entropy` in nats per token, for
         characters `test_bits_per_character`; the same of `validation`; `train_seconds`, `parameters`,
         `epochs`, `best_epoch`, the `tokens` of each part, the `predictions` of an epoch of training
-        and the `config`.
+        and the `config`. Nothing in a worker that is not the chief.
 
     Raises:
+        ConnectionError: If another worker cannot be reached, or is lost.
         FileExistsError: If the folder holds another run.
         FileNotFoundError: If the text is not there.
         ValueError: If a setting is wrong; the message names it.
     """
-    folder = RunFolder(config.out)
+    team = Team.of(config.strategy)
+    folder = RunFolder(config.out, team.chief)
     config = folder.check(config)
     _check(config)
+    team.meet(config.worker_timeout)
     keras.utils.set_random_seed(config.seed)
+    if config.batch_size % team.replicas:
+        raise ValueError(
+            f"`batch_size` must be a multiple of {team.replicas}, the number of replicas, as each "
+            f"carries on the states of its own part of the lanes; got {config.batch_size}."
+        )
     corpus = load_corpus(config)
     vocabulary = learn_vocabulary(corpus.counts, config)
     model = build(config, vocabulary)
@@ -166,7 +179,19 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
     )
     monitor = f"val_{_metric(config.level).name}"
     callbacks = _callbacks(plan, folder, monitor)
-    best = fit(model, plan, folder, rows, validation.batches(), monitor, callbacks=callbacks)
+    best = fit(
+        model,
+        plan,
+        folder,
+        rows,
+        validation.batches(),
+        monitor,
+        callbacks=callbacks,
+        team=team,
+        counted=counted_targets,
+    )
+    if not team.chief:
+        return {}
     scores = model.evaluate(test.batches(), return_dict=True)
     save_model(model, folder.path)
     folder.draw_history()
@@ -242,7 +267,12 @@ def build(config: LanguageModelConfig, vocabulary: list[str]) -> LanguageModel:
 
 def compile_model(model: Any, plan: LanguageModelConfig, updates: int) -> None:
     """Give the model its optimizer, loss and metric. `plan.epochs` is known."""
-    model.compile(_optimizer(plan, updates), _loss(), weighted_metrics=[_metric(plan.level)])
+    model.compile(
+        _optimizer(plan, updates),
+        _loss(),
+        weighted_metrics=[_metric(plan.level)],
+        jit_compile=plan.jit_compile,
+    )
 
 
 def _loss() -> Any:
@@ -250,6 +280,11 @@ def _loss() -> Any:
     return keras.losses.SparseCategoricalCrossentropy(
         from_logits=True, reduction="mean_with_sample_weight"
     )
+
+
+def counted_targets(targets: Any, weights: Any) -> Any:
+    """What that mean divides by."""
+    return tf.reduce_sum(weights)
 
 
 def _metric(level: str) -> Any:
@@ -304,6 +339,7 @@ def evaluate(
     data: PlainDataConfig = PlainDataConfig(),  # noqa: B008
     show_progress: bool = True,
     model: LanguageModel | None = None,
+    dynamic: float | None = None,
 ) -> dict[str, Any]:
     """Measure a trained model on text that it has not seen, the state carried through all of it.
 
@@ -313,28 +349,41 @@ def evaluate(
             default what the run itself held out.
         show_progress: Whether to print a progress bar to standard output.
         model: The run's model, if it is loaded already.
+        dynamic: Dynamic evaluation: the model goes on learning, with this learning rate, from what it has
+            been measured on; see `measure_dynamically`. By default it stays as it is.
 
     Returns:
         `perplexity`, `cross_entropy` in nats per token, for characters `bits_per_character`; `tokens`, how
         many were predicted, and `unknown`, the share of those that the model does not know.
-        `dataset` and `part` say what they were measured on.
+        `dataset` and `part` say what they were measured on, `dynamic` how.
+
+    Raises:
+        ValueError: If `dynamic` is negative.
     """
+    if dynamic is not None and not dynamic >= 0:
+        raise ValueError(f"`dynamic` must not be negative, got {dynamic!r}.")
     model = model or load(run)
     part, dataset, test = held_out(run, data, LanguageModelConfig, load_corpus, read_parts)
     encoder = Encoder(model.tokens, model.level, model.separate)
     place = Path(run) if Path(run).is_dir() else Path(run).parent
     tokens = Tokens.of(test, encoder, place)
     reset = Path(run).is_dir() and RunFolder(run).saved_config()["reset"]
-    windows = _measured(tokens, model, 16, 100, reset)
-    model.compile(loss=_loss(), weighted_metrics=[_metric(model.level)])
-    verbose = "auto" if show_progress else 0
-    scores = model.evaluate(windows.batches(), return_dict=True, verbose=verbose)
+    metric = _metric(model.level)
+    if dynamic is None:
+        windows = _measured(tokens, model, 16, 100, reset)
+        model.compile(loss=_loss(), weighted_metrics=[metric])
+        verbose = "auto" if show_progress else 0
+        scores = model.evaluate(windows.batches(), return_dict=True, verbose=verbose)
+    else:
+        windows = _measured(tokens, model, 1, DYNAMIC_WINDOW, reset)
+        scores = {metric.name: measure_dynamically(model, windows, metric, dynamic, show_progress)}
     return {
         **_figures(scores),
         "tokens": windows.predictions,
         "unknown": _unknown(tokens),
         "dataset": " ".join(dataset),
         "part": part,
+        "dynamic": dynamic,
     }
 
 
@@ -366,7 +415,8 @@ def report(measured: dict[str, Any]) -> str:
     part = "the test part" if measured["part"] == "test" else "all"
     unknown = f", {measured['unknown']:.2%} of them unknown" if measured["unknown"] else ""
     tokens = f"{measured['tokens']:,} tokens{unknown} ({part} of {measured['dataset']})"
-    return f"{_in_words(measured)}\n{tokens}"
+    how = ", by dynamic evaluation" if measured["dynamic"] is not None else ""
+    return f"{_in_words(measured)}{how}\n{tokens}"
 
 
 def _in_words(figures: dict[str, float], prefix: str = "") -> str:

@@ -17,6 +17,7 @@ from kerasrnn.applications._parts import (
     recurrent_layer,
     seeds,
 )
+from kerasrnn.applications._precision import TextModel
 from kerasrnn.applications.text import at_least_one_step, word_numbers
 from kerasrnn.layers import SequencePooling, WordDropout
 
@@ -38,7 +39,7 @@ class Verdict(NamedTuple):
 
 
 @keras.saving.register_keras_serializable("kerasrnn")
-class SentimentClassifier(keras.Model):
+class SentimentClassifier(TextModel):
     """Classifies texts by sentiment, with bidirectional recurrent layers of any registered cell.
 
     words -> numbers -> word dropout -> embedding -> recurrent layers -> reading -> softmax
@@ -201,7 +202,7 @@ class SentimentClassifier(keras.Model):
         self.built = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        ids = self.word_ids(inputs) if inputs.dtype == tf.string else inputs
+        ids = self.in_numbers(inputs)
         x = self.embedding(self.word_dropout(ids, training=training))
         return self.verdict(self.read_vectors(x, ops.not_equal(ids, 0), training)[0])
 
@@ -233,6 +234,9 @@ class SentimentClassifier(keras.Model):
         if not self._arguments["bidirectional"]:
             return states[0]
         return ops.concatenate([states[0], states[len(states) // 2]], -1)
+
+    def in_numbers(self, inputs: Tensor) -> Tensor:
+        return self.word_ids(inputs) if inputs.dtype == tf.string else inputs
 
     def word_ids(self, texts: Tensor) -> Tensor:
         """The numbers of the words of texts: int64 `(batch, time)`, padded with 0, time at least 1."""

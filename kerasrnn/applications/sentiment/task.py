@@ -14,6 +14,7 @@ import numpy as np
 from kerasrnn.applications._data import held_out
 from kerasrnn.applications._reports import confusion_table
 from kerasrnn.applications._runs import RunFolder, load_model, save_model
+from kerasrnn.applications._strategy import Team
 from kerasrnn.applications._training import check_settings, fit, optimizer, settled
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sentiment.data import Encoded, load_corpus, read_parts
@@ -38,16 +39,20 @@ def train(config: SentimentConfig) -> dict[str, Any]:
 
     Returns:
         What `metrics.json` holds: `test_accuracy`, `test_loss`, `train_seconds`, `parameters`,
-        `epochs`, `best_epoch`, the sizes of the parts and the `config`.
+        `epochs`, `best_epoch`, the sizes of the parts and the `config`. Nothing in a worker that is not
+        the chief.
 
     Raises:
+        ConnectionError: If another worker cannot be reached, or is lost.
         FileExistsError: If the folder holds another run.
         FileNotFoundError: If the data set is not there.
         ValueError: If a setting is wrong; the message names it.
     """
-    folder = RunFolder(config.out)
+    team = Team.of(config.strategy)
+    folder = RunFolder(config.out, team.chief)
     config = folder.check(config)
     _check(config)
+    team.meet(config.worker_timeout)
     keras.utils.set_random_seed(config.seed)
     corpus = load_corpus(config)
     vocabulary = learn_vocabulary(corpus.train.texts, config.vocabulary_size)
@@ -64,7 +69,9 @@ def train(config: SentimentConfig) -> dict[str, Any]:
         f"{len(corpus.test):,} to test; {plan.epochs} epochs of {updates} updates",
         flush=True,
     )
-    best = fit(model, plan, folder, rows, validation, MONITOR)
+    best = fit(model, plan, folder, rows, validation, MONITOR, team=team)
+    if not team.chief:
+        return {}
     test = Encoded(corpus.test, model).batches(config.batch_size)
     scores = model.evaluate(test, return_dict=True)
     save_model(model, folder.path)
@@ -120,7 +127,7 @@ def compile_model(model: Any, plan: SentimentConfig, updates: int) -> None:
     # The loss proper, without the smoothing, is a metric beside it.
     plain = keras.metrics.CategoricalCrossentropy(name="cross_entropy")
     adam = optimizer(plan, updates * (plan.epochs or 1))
-    model.compile(adam, loss, metrics=["accuracy", plain])
+    model.compile(adam, loss, metrics=["accuracy", plain], jit_compile=plan.jit_compile)
 
 
 def load(run: str | Path) -> SentimentClassifier:

@@ -19,6 +19,7 @@ from kerasrnn.applications._parts import (
     recurrent_layer,
     seeds,
 )
+from kerasrnn.applications._precision import TextModel
 from kerasrnn.applications.text import at_least_one_step, fold_words, split_characters
 from kerasrnn.layers import CRF, WordDropout
 
@@ -40,7 +41,7 @@ class Labelled(NamedTuple):
 
 
 @keras.saving.register_keras_serializable("kerasrnn")
-class SequenceLabeler(keras.Model):
+class SequenceLabeler(TextModel):
     """Labels the tokens of sentences, with recurrent layers of any registered cell and a CRF.
 
     word and its characters -> vectors -> recurrent layers -> CRF, or softmax (Lample et al. 2016,
@@ -264,7 +265,7 @@ class SequenceLabeler(keras.Model):
 
     def _read(self, inputs: Tensor, training: bool) -> tuple[Tensor, Tensor]:
         """What the recurrent layers make of the tokens, `(batch, time, features)`, and the mask."""
-        numbers = self.token_numbers(inputs) if inputs.dtype == tf.string else inputs
+        numbers = self.in_numbers(inputs)
         words, characters = numbers[..., 0], numbers[..., 1:]
         mask = ops.not_equal(words, 0)
         vectors = [self.embedding(self.word_dropout(words, training=training))]
@@ -287,6 +288,9 @@ class SequenceLabeler(keras.Model):
     @property
     def _has_crf(self) -> bool:
         return self._arguments["decoder"] == "crf"
+
+    def in_numbers(self, inputs: Tensor) -> Tensor:
+        return self.token_numbers(inputs) if inputs.dtype == tf.string else inputs
 
     def token_numbers(self, tokens: Tensor) -> Tensor:
         """The numbers of words and characters, int32 `(..., 1 + max_word_length)`; 0 is padding.

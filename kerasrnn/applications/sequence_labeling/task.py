@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from kerasrnn import datasets, metrics, tagging
@@ -18,6 +19,7 @@ from kerasrnn._tables import table
 from kerasrnn.applications._data import held_out
 from kerasrnn.applications._reports import confusion_table
 from kerasrnn.applications._runs import RunFolder, load_model, save_model
+from kerasrnn.applications._strategy import Team, sequences
 from kerasrnn.applications._training import check_settings, fit, optimizer, settled
 from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig, TagDataConfig
 from kerasrnn.applications.sequence_labeling.data import (
@@ -49,15 +51,19 @@ def train(config: SequenceLabelingConfig) -> dict[str, Any]:
     Returns:
         What `metrics.json` holds: `test` and `validation`, each what `scores` gives, `train_seconds`,
         `parameters`, `epochs`, `best_epoch`, the sizes of the parts and the `config`.
+        Nothing in a worker that is not the chief.
 
     Raises:
+        ConnectionError: If another worker cannot be reached, or is lost.
         FileExistsError: If the folder holds another run.
         FileNotFoundError: If the data set is not there.
         ValueError: If a setting is wrong; the message names it.
     """
-    folder = RunFolder(config.out)
+    team = Team.of(config.strategy)
+    folder = RunFolder(config.out, team.chief)
     config = folder.check(config)
     check_settings(config, "least_count")
+    team.meet(config.worker_timeout)
     keras.utils.set_random_seed(config.seed)
     corpus = load_corpus(config)
     model = build(config, corpus)
@@ -76,7 +82,12 @@ def train(config: SequenceLabelingConfig) -> dict[str, Any]:
         flush=True,
     )
     monitor = "val_entity_f1" if model.scheme else "val_token_accuracy"
-    best = fit(model, plan, folder, rows, validation, monitor, "highest")
+    counted = sequences if config.decoder == "crf" else _labelled
+    best = fit(
+        model, plan, folder, rows, validation, monitor, "highest", team=team, counted=counted
+    )
+    if not team.chief:
+        return {}
     save_model(model, folder.path)
     folder.draw_history()
     measured = {
@@ -137,7 +148,13 @@ def compile_model(model: SequenceLabeler, plan: SequenceLabelingConfig, updates:
     measured: list[Any] = [metrics.TokenAccuracy()]
     if model.scheme:
         measured.append(metrics.EntityF1(model.labels, model.scheme))
-    model.compile(optimizer(plan, updates * (plan.epochs or 1)), loss, metrics=measured)
+    adam = optimizer(plan, updates * (plan.epochs or 1))
+    model.compile(adam, loss, metrics=measured, jit_compile=plan.jit_compile)
+
+
+def _labelled(tags: Any, weights: Any) -> Any:
+    """What the mean of the softmax's loss divides by: the tokens with a label."""
+    return tf.math.count_nonzero(tags >= 0, dtype=tf.float32)
 
 
 def scores(
