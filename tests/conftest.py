@@ -1,6 +1,7 @@
 """What several folders of tests share."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,18 @@ class Trained(NamedTuple):
     metrics: dict[str, Any]
     dataset: Path
     settings: dict[str, Any]
+
+
+RUNS = {"trained", "labeler", "tagger", "writer"}
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """What reads the runs below goes to one worker, as the other would have to train them too."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        named = [value for value in parameters.values() if isinstance(value, str)]
+        if RUNS & {*item.fixturenames, *named}:
+            item.add_marker(pytest.mark.xdist_group("runs"))
 
 
 @pytest.fixture(scope="session")
@@ -83,3 +96,12 @@ def writer(tmp_path_factory) -> Trained:
     config = LanguageModelConfig(out=str(place / "run"), **settings)
     metrics = train_and_copy(task.train, config, place / "killed")
     return Trained(place / "run", metrics, dataset, settings)
+
+
+@pytest.fixture
+def no_matplotlib(monkeypatch) -> None:
+    """As if the package were installed without its extra `plot`."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "kerasrnn.analysis.plot", raising=False)

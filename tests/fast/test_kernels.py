@@ -201,7 +201,7 @@ def test_an_ordinary_graph_gives_what_the_loop_gives(case, scenario):
     )
 
 
-@pytest.mark.parametrize("worth", [0, 10**9])
+@pytest.mark.parametrize("worth", [0, pytest.param(10**9, marks=pytest.mark.slow)])
 def test_inference_on_few_steps_is_not_compiled(worth, monkeypatch):
     """Where the length is known only when it comes. Its gradients are right as well."""
     monkeypatch.setattr(fast._sequence, "WORTH_COMPILING", worth)
@@ -379,7 +379,7 @@ def test_float64(case):
         pytest.param(case, dtype, id=f"{case}-{dtype}", marks=() if quick else pytest.mark.slow)
         for case in KINDS
         for dtype in HALF
-        for quick in [dtype != "mixed_float16" or case.name == "lstm"]
+        for quick in [case.name == "lstm" or (case.name == "gru" and dtype != "mixed_float16")]
     ],
 )
 def test_sixteen_bits(case, dtype):
@@ -401,7 +401,15 @@ def test_recurrent_dropout_in_sixteen_bits(dtype):
 
 @pytest.mark.parametrize(
     ("shape", "units"),
-    [((1, 1), 1), ((1, 7), 3), ((3, 1), 2), ((2, 5), 1), ((1000, 2), 2), ((2, 3000), 2)],
+    [
+        ((1, 1), 1),
+        *(
+            pytest.param(*size, marks=pytest.mark.slow)
+            for size in [((1, 7), 3), ((3, 1), 2), ((2, 5), 1)]
+        ),
+        ((1000, 2), 2),
+        ((2, 3000), 2),
+    ],
 )
 @pytest.mark.parametrize("name", ["peephole_lstm", pytest.param("gru", marks=pytest.mark.slow)])
 def test_odd_sizes(name, shape, units):

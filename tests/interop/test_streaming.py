@@ -315,7 +315,7 @@ def test_what_reads_the_whole_for_a_step():
     attended = K.Attention(name="bad")([read, read])
     # Steps that know the end of the sequence: at an earlier step that is another.
     summary = K.Multiply(name="bad")([read, K.Reshape((1, FEATURES))(h)])
-    for output, reason in ((attended, OTHERS), (summary, TOGETHER), (read[:, ::-1], "'get_item'")):
+    for output, reason in ((attended, OTHERS), (summary, TOGETHER), (read[:, ::-1], "'get_item")):
         with says(ValueError, reason):
             Streaming(keras.Model(x, output))
 

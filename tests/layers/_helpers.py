@@ -8,7 +8,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn import cells
-from tests.cells._helpers import FOUNDATION, NAMES, make, needs, starting_states
+from tests.cells._helpers import NAMES, make, needs, starting_states
 
 BATCH, TIME, FEATURES, UNITS = 3, 6, 4, 5
 
@@ -16,7 +16,10 @@ each_layer = pytest.mark.parametrize("name", NAMES)
 # What takes long: the layers from which the others follow, and all of them when `-m slow` asks.
 few_layers = pytest.mark.parametrize(
     "name",
-    [n if n in FOUNDATION else pytest.param(n, marks=pytest.mark.slow) for n in NAMES],
+    [
+        n if n in ("peephole_lstm", "gru") else pytest.param(n, marks=pytest.mark.slow)
+        for n in NAMES
+    ],
 )
 
 # Two ways through the same float32 operations, whose sums may be taken in another order.

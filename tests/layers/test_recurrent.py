@@ -185,8 +185,15 @@ def test_what_a_mask_hides_has_no_gradient():
 # Lengths that are unknown or zero.
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("masked", "jit_compile"),
+    [
+        pytest.param(False, False, marks=pytest.mark.slow),
+        (False, True),
+        (True, False),
+        pytest.param(True, True, marks=pytest.mark.slow),
+    ],
+)
 def test_batch_and_time_may_be_dynamic_and_zero(masked, jit_compile):
     layer = recurrent("lstm", return_sequences=True, return_state=True)
     weights = [weight.value for weight in layer.trainable_weights]
@@ -258,8 +265,15 @@ def test_a_smaller_batch_continues_the_first_sequences():
     assert_close(stateful(rest), np.concatenate([expected[:2, 4:], expected[2:, 2:4]]))
 
 
-@pytest.mark.parametrize("initial_state", ["zeros", "learned"])
-@pytest.mark.parametrize("kind", ["lstm", "stack"])
+@pytest.mark.parametrize(
+    ("kind", "initial_state"),
+    [
+        pytest.param("lstm", "zeros", marks=pytest.mark.slow),
+        ("lstm", "learned"),
+        ("stack", "zeros"),
+        pytest.param("stack", "learned", marks=pytest.mark.slow),
+    ],
+)
 def test_fit_and_predict_take_a_smaller_last_batch(kind, initial_state):
     layer = recurrent(kind, stateful=True, initial_state=initial_state)
     model = keras.Sequential(
@@ -356,6 +370,7 @@ def test_states_are_no_weights():
 
 @pytest.mark.parametrize("kind", ["lstm", "stack"])
 def test_learned_initial_states_learn(kind):
+    keras.utils.set_random_seed(1)
     layer = Recurrent(CELLS[kind](), initial_state="learned")
     model = keras.Sequential([keras.Input((None, FEATURES)), layer, keras.layers.Dense(1)])
     assert len(layer.learned_states) == len(keras.tree.flatten(layer.state_size))
