@@ -21,7 +21,9 @@ def main() -> None:
     with _quiet_unless_it_fails():
         import tensorflow
 
-        tensorflow.config.list_logical_devices()  # or it looks for a GPU, and complains, later
+        # Or it looks for a GPU, and complains, later. (The logical ones would set TensorFlow to work,
+        # and several workers must meet before that.)
+        tensorflow.config.list_physical_devices()
 
     from kerasrnn.cli import main as run
 

@@ -53,6 +53,9 @@ class Options:
     """The steps through which the gradient flows back; the state is carried on."""
     tokens: int = 10_000
     """The size of the vocabulary."""
+    sampled: int = 0
+    """Train the models of this package against so many drawn tokens; the others compare with all of them.
+    0 for all."""
     dropout: float = 0.0
     """Dropout of the input, between the layers and of the output: locked in the model of this package, and
     drawn for each step in the others."""
@@ -127,6 +130,7 @@ def config(options: Options, cell: str = "lstm", tied: bool = False) -> Language
         input_dropout=options.dropout,
         dropout=options.dropout,
         output_dropout=options.dropout,
+        sampled=options.sampled,
         optimizer="sgd",
         schedule="constant",
         learning_rate=RATE,
@@ -243,8 +247,9 @@ def training(options: Options, output: str, peers: Sequence[str]) -> tuple[dict[
     vocabulary, text = read(options)
     windows = Windows(text, options.batch, options.window)
     batches, tied, tokens = windows.batches(), output == "tied", len(vocabulary) + 1
+    drawn = ", sampled" if options.sampled else ""
     found = {
-        f"kerasrnn {cell}": fitting(own(options, vocabulary, cell, tied), batches)
+        f"kerasrnn {cell}{drawn}": fitting(own(options, vocabulary, cell, tied), batches)
         for cell in options.cells
     }
     if "keras" in peers:

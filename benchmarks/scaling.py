@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
 import tyro
 
 from benchmarks import fit
@@ -64,29 +63,31 @@ class Options:
 COUNTED: dict[str, Any] = {"language-model": language_task.counted_targets}
 
 
-@dataclass
-class Weighing(Team):
-    """A team that adds up the bytes of the gradients that it exchanges."""
+# The embeddings whose gradients are sparse, and how many vectors of each a sequence of a batch looks up.
+LOOKUPS: dict[str, Callable[[Any, Any], list[tuple[Any, int]]]] = {
+    "sentiment": lambda model, x: [(model.embedding, x.shape[1])],
+    "sequence-labeling": lambda model, x: [
+        (model.embedding, x.shape[1]),
+        (model.character_embedding, x.shape[1] * (x.shape[2] - 1)),
+    ],
+    "language-model": lambda model, x: [],  # tied to the output, which has gradients for all words
+}
 
-    def weigh(self) -> Any:
-        """Dense and sparse bytes of this worker, since the beginning."""
-        return dict(zip(("dense", "sparse"), self._bytes.numpy().tolist(), strict=True))
 
-    @functools.cached_property
-    def _bytes(self) -> Any:
-        return tf.Variable([0.0, 0.0], dtype=tf.float64)
+def computed(application: fit.Application, model: Any, batches: Any) -> tuple[float, float]:
+    """The bytes of the dense and of the sparse gradients in a step of one process of two."""
+    tables, sparse = {}, []
+    for x, *_ in batches:
+        found = LOOKUPS[application](model, x)
+        tables |= {id(table): table.count_params() for table, _ in found}
+        # For each vector of the share also its number, of 8 bytes... or whatever.
+        sparse.append(sum(len(x) / 2 * n * (4 * table.output_dim + 4) for table, n in found))
+    return 4.0 * (parameters(model) - sum(tables.values())), float(np.mean(sparse))
 
-    def summed(self, values: Sequence[Sequence[Any]]) -> list[Any]:
-        """As it is; the sizes of sparse gradients are only known when it runs."""
 
-        def size(value: Any) -> Any:
-            return tf.cast(tf.size(value) * value.dtype.size, tf.float64)
-
-        for value in filter(lambda value: value is not None, values[0]):
-            sparse = isinstance(value, tf.IndexedSlices)
-            found = size(value.values) + size(value.indices) if sparse else size(value)
-            self._bytes.assign_add([0.0, found] if sparse else [found, 0.0])
-        return super().summed(values)
+def parameters(model: Any) -> int:
+    """How many numbers are trained."""
+    return sum(weight.shape.num_elements() for weight in model.trainable_weights)
 
 
 def sent() -> int:
@@ -108,11 +109,10 @@ def measure(application: fit.Application, options: Options, strategy: Strategy) 
     """Train the default model in this process, which may be one of two.
 
     Returns:
-        For a step, as medians over the rounds, the seconds `wall` and `cpu`; and in bytes the mean of what
-        this process `sent`, and of its `dense` and `sparse` gradients.
+        For a step, as medians over the rounds, the seconds `wall` and `cpu`; in bytes the mean of what this
+        process has `sent`, and, computed, its `dense` and `sparse` gradients; and the `parameters`.
     """
-    given = Team.of(strategy)
-    team = Weighing(given.kind, given.workers, given.worker)
+    team = Team.of(strategy)
     team.meet(120)
     where = fit.Options(
         dataset=options.dataset,
@@ -126,9 +126,7 @@ def measure(application: fit.Application, options: Options, strategy: Strategy) 
     rounds: list[tuple[float, ...]] = []
 
     def look(*_: Any) -> None:
-        weighed = team.weigh() if strategy != "none" else {"dense": 0, "sparse": 0}
-        counted = (sent(), *weighed.values())
-        rounds.append((time.perf_counter(), time.process_time(), *counted))
+        rounds.append((time.perf_counter(), time.process_time(), sent()))
 
     with replicated(team, model, COUNTED.get(application, sequences), options.batches, 1):
         model.fit(
@@ -141,15 +139,14 @@ def measure(application: fit.Application, options: Options, strategy: Strategy) 
         )
     steps = np.diff(rounds, axis=0) / options.batches
     wall, cpu = np.median(steps[:, :2], axis=0).tolist()
-    bytes_sent, dense, sparse = steps[:, 2:].mean(axis=0).tolist()
-    parameters = sum(weight.shape.num_elements() for weight in model.trainable_weights)
+    dense, sparse = computed(application, model, chosen.take(options.batches))
     return {
         "wall": wall,
         "cpu": cpu,
-        "sent": bytes_sent,
+        "sent": float(steps[:, 2].mean()),
         "dense": dense,
         "sparse": sparse,
-        "parameters": parameters,
+        "parameters": parameters(model),
     }
 
 
@@ -215,13 +212,11 @@ def main(options: Options) -> None:
                 *(f"{1000 * seconds:.0f}" for seconds in (alone["cpu"], cpu)),
             ]
         )
-        dense, sparse, through = (
-            float(np.mean([each[key] for each in two])) for key in ("dense", "sparse", "sent")
-        )
+        through = float(np.mean([each["sent"] for each in two]))
         # In a ring of n each sends 2 (n - 1) / n of what is summed, and n - 1 times what is gathered.
-        computed = dense + sparse
-        figures = (two[0]["parameters"], dense, sparse, computed, through)
-        sizes.append([name, *(f"{figure:,.0f}" for figure in figures), f"{through / computed:.3f}"])
+        total = alone["dense"] + alone["sparse"]
+        figures = (alone["parameters"], alone["dense"], alone["sparse"], total, through)
+        sizes.append([name, *(f"{figure:,.0f}" for figure in figures), f"{through / total:.3f}"])
     path = write(options.out, "scaling", result)
     print(f"{table(times)}\n\n{table(sizes)}\n")
     print(

@@ -81,10 +81,11 @@ class Figures:
 
     Attributes:
         asked: Requests that were sent in a second.
-        served: Requests that were answered with a prediction, in a second.
+        served: Requests that were answered with a prediction, in a second, while others were still sent.
         shed: The share that was refused with status 503.
         failed: How many ended in any other way.
-        p50, p99: The milliseconds within which 50 and 99 of 100 answers came; None without any answer.
+        p50, p99: The milliseconds within which 50 and 99 of 100 answers came, those that came after the
+            sending too; None without any answer.
     """
 
     asked: float
@@ -95,14 +96,18 @@ class Figures:
     p99: float | None
 
     @classmethod
-    def of(cls, found: Sequence[tuple[int, float]], seconds: float) -> Figures:
-        """From the status (0 for none) and the seconds of each request, and how long it took in all."""
-        taken = [1000 * each for status, each in found if status == 200]
-        shed = sum(status == 503 for status, _ in found)
+    def of(cls, found: Sequence[tuple[int, float, float]], seconds: float) -> Figures:
+        """From what became of each request, and for how many seconds they were sent.
+
+        Of each there are the status (0 for none), the seconds that it took, and when it ended, in seconds
+        since the first.
+        """
+        taken = [1000 * each for status, each, _ in found if status == 200]
+        shed = sum(status == 503 for status, _, _ in found)
         p50, p99 = (float(np.percentile(taken, p)) if taken else None for p in (50, 99))
         return cls(
             len(found) / seconds,
-            len(taken) / seconds,
+            sum(status == 200 and ended <= seconds for status, _, ended in found) / seconds,
             shed / max(len(found), 1),
             len(found) - len(taken) - shed,
             p50,
@@ -159,14 +164,15 @@ async def closed_loop(url: str, bodies: Sequence[bytes], clients: int, seconds: 
     """
     questions, found = cycle(bodies), []
 
-    async def client(connections: aiohttp.ClientSession, end: float) -> None:
-        while (begin := time.perf_counter()) < end:
+    async def client(connections: aiohttp.ClientSession, begin: float) -> None:
+        while (asked := time.perf_counter()) < begin + seconds:
             status = await ask(connections, url, next(questions))
-            found.append((status, time.perf_counter() - begin))
+            ended = time.perf_counter()
+            found.append((status, ended - asked, ended - begin))
 
     async with session() as connections:
         begin = time.perf_counter()
-        await asyncio.gather(*(client(connections, begin + seconds) for _ in range(clients)))
+        await asyncio.gather(*(client(connections, begin) for _ in range(clients)))
         return Figures.of(found, time.perf_counter() - begin)
 
 
@@ -185,15 +191,16 @@ async def open_loop(url: str, bodies: Sequence[bytes], rate: float, seconds: flo
     random, found = np.random.default_rng(0), []
     due = np.cumsum(random.exponential(1 / rate, max(1, round(rate * seconds))))
 
-    async def one(connections: aiohttp.ClientSession, at: float, body: bytes) -> None:
+    async def one(connections: aiohttp.ClientSession, after: float, body: bytes) -> None:
         status = await ask(connections, url, body)
-        found.append((status, time.perf_counter() - at))
+        ended = time.perf_counter() - begin
+        found.append((status, ended - after, ended))
 
     async with session() as connections, asyncio.TaskGroup() as requests:
         begin = time.perf_counter()
         for after, body in zip(due, cycle(bodies), strict=False):
             await asyncio.sleep(begin + after - time.perf_counter())
-            requests.create_task(one(connections, begin + after, body))
+            requests.create_task(one(connections, after, body))
         sent = time.perf_counter() - begin
     return Figures.of(found, sent)
 

@@ -23,7 +23,13 @@ from benchmarks._measure import in_words, interleaved, where_it_ran, write
 from kerasrnn._tables import table
 from kerasrnn.analysis import Trace
 
-SIZES = ((32, 100, 128, 128), (64, 400, 64, 64), (1, 20, 64, 64))
+SIZES = (
+    (32, 100, 128, 128),
+    (64, 400, 64, 64),
+    (1, 20, 64, 64),
+    (4, 1000, 16, 16),
+    (1, 4000, 8, 8),
+)
 
 
 @dataclass(frozen=True)

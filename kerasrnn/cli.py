@@ -85,9 +85,11 @@ def _train(task: Any, config: TrainingConfig, question: str) -> bool:
     if not metrics:
         return False
     folder = Path(config.out)
+    names = ("model.keras", "saved_model/", "metrics.json", "history.csv", "learning_curve.png")
+    written = ", ".join(name for name in names if (folder / name).exists())
     print(
         f"\n{task.summary(metrics)} after {metrics['train_seconds']:.0f} s of training\n"
-        f"written to {folder}: model.keras, saved_model/, metrics.json, history.csv, learning_curve.png\n"
+        f"written to {folder}: {written}\n"
         "\nwhat the SavedModel says in a fresh process, with TensorFlow alone:"
     )
     print(said_by_a_fresh_process(folder / "saved_model", task.EXAMPLES), end="")
@@ -153,7 +155,9 @@ def evaluate(
     *,
     data: MeasuredData = MeasuredData(),
     sentences: str | None = None,
+    part: Literal["test", "validation"] | None = None,
     dynamic: float | None = None,
+    dynamic_window: int | None = None,
     json: bool = False,
 ) -> None:
     """Measure a trained model on what it has not seen.
@@ -163,22 +167,31 @@ def evaluate(
         data: What to measure on.
         sentences: Language model: a UTF-8 file with a sentence on each line, to print the logarithm of the
             probability of each, the number of its tokens and its perplexity, instead.
+        part: Language model: the part to measure on, by default the test part; choose settings by the
+            validation part.
         dynamic: Language model: go on learning from what has been measured, with this learning rate, such
             as 0.0003 (dynamic evaluation).
+        dynamic_window: Language model: after how many tokens to learn from them, by default 20.
         json: Print one JSON object, or one for each sentence.
     """
     model: Any = load_model(run)
     task = _task_of(model)
+    asked = {"part": part, "dynamic": dynamic, "dynamic_window": dynamic_window}
+    options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    flags = [f"--{name.replace('_', '-')}" for name in options]
     if sentences is not None:
         if task is not language_model:
             raise ValueError("--sentences is for language models.")
-        if data != MeasuredData() or dynamic is not None:
+        if data != MeasuredData():
             raise ValueError("Give either `--sentences` or a data set, not both.")
+        if flags:
+            raise ValueError(f"{flags[0]} is for a data set: leave it out with --sentences.")
         _score(model, sentences, json)
         return
-    options = {} if dynamic is None else {"dynamic": dynamic}
-    if options and task is not language_model:
-        raise ValueError("--dynamic is for language models.")
+    if flags and task is not language_model:
+        raise ValueError(f"{flags[0]} is for language models.")
+    if dynamic is None and dynamic_window is not None:
+        raise ValueError("--dynamic-window is for --dynamic, which is missing.")
     chosen = data.of(DATA[task], run)
     scores = task.evaluate(run, chosen, show_progress=not json, model=model, **options)
     if json:
@@ -350,18 +363,28 @@ def explain_verdict(
             f"`out` must be a file that ends in .png, .pdf or .svg, got {str(path)!r}."
         )
     found = explaining.explain(load_model(run), text, method, steps=steps, label=label)
+    said = ""
     if found.tokens:
-        with written_whole(path) as beside, warnings.catch_warnings():
+        with warnings.catch_warnings():
             # A sign that the font has not is a box in the picture, which says it.
             warnings.filterwarnings("ignore", "Glyph", UserWarning)
-            explaining.picture(found).savefig(beside, dpi=150)
+            try:
+                picture = explaining.picture(found)
+            except ImportError as error:
+                said = f"no picture: {error}"
+                if json:
+                    print(said, file=sys.stderr)
+            else:
+                with written_whole(path) as beside:
+                    picture.savefig(beside, dpi=150)
+                said = f"picture: {path}"
     if json:
         _print_json({"text": text, **explaining.data(found)})
         return
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     print(explaining.view(found, shutil.get_terminal_size().columns, colour))
-    if found.tokens:
-        print(f"\npicture: {path}")
+    if said:
+        print(f"\n{said}")
 
 
 @app.command(name="export")

@@ -289,8 +289,9 @@ def test_the_language_models_of_all_frameworks_are_the_same(tmp_path, tied):
 def test_language_models_read_a_file_as_far_as_they_need_it(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text(20 * "a b\nc\n", "utf-8")  # 100 tokens, the line ends among them
-    options = small_language_model(tmp_path, file=str(path), tokens=3)
+    options = small_language_model(tmp_path, file=str(path), tokens=3, sampled=2)
     vocabulary, text = language_model.read(options)
+    assert language_model.own(options, vocabulary, "gru", tied=True).sampled == 2
     assert vocabulary == ["<eos>", "a", "b"] and len(text.numbers) == 2 * (2 * 3 + 1)
     assert text.numbers[:5].tolist() == [2, 3, 1, 0, 1]
     for batches, window, count in ((99, 3, 2 * (16 * 3 + 1)), (1, 49, 2 * 50)):

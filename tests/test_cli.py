@@ -104,6 +104,7 @@ def test_help_shows_every_setting_with_its_meaning_and_default(run, config):
         (("predict",), ["--beams", "0 always takes the likeliest. (default: 1.0)"]),
         (("evaluate",), ["--token-column", "--label-column", "--label", "--on-fault"]),
         (("evaluate",), ["--sentences", "a sentence on each line"]),
+        (("evaluate",), ["--part", "--dynamic", "--dynamic-window", "by default 20"]),
         (("explain",), ["RUN", "--method", "--label", "--out", "integrated_gradients"]),
         (("export",), ["RUN", "--out", "--overwrite", "takes raw strings"]),
         (("cells",), ["--features", "--units", "for counting the parameters. (default: 128)"]),
@@ -752,6 +753,29 @@ def test_evaluate_a_language_model(ask, writer, tmp_path):
     )
 
 
+def test_evaluate_goes_on_learning(ask, writer, tmp_path):
+    """Of the validation part too; but a figure that is none is an error, and no JSON."""
+    other = tmp_path / "other.txt"
+    other.write_text("zzz qqq\n" * 9)
+    words = ("evaluate", writer.folder, "--dataset", other, "--dynamic", 0.003)
+    status, output, _ = ask(*words)
+    assert status == 0
+    assert re.search(
+        r"\n\d+\.\d{4} bits per character \(.* nats\), by dynamic evaluation\n71 ", output
+    )
+    status, output, _ = ask(*words, "--dynamic-window", 9, "--json")
+    found = json.loads(output)
+    assert status == 0 and (found["dynamic"], found["dynamic_window"]) == (0.003, 9)
+    plain = json.loads(ask(*words[:4], "--json")[1])
+    assert found["bits_per_character"] < plain["bits_per_character"]
+    status, output, errors = ask(*words[:5], 1e4, "--json")
+    assert (status, output) == (2, "") and "diverged at the learning rate 10000.0" in errors
+    status, output, _ = ask("evaluate", writer.folder, "--part", "validation")
+    assert status == 0 and "(the validation part of" in output
+    bits = writer.metrics["validation_bits_per_character"]
+    assert float(output.split("\n")[-3].split()[0]) == pytest.approx(bits, abs=1e-3)
+
+
 def test_evaluate_scores_sentences(ask, writer, tmp_path):
     """The likelier ones have more; a carriage return and a mark at the beginning are none of theirs."""
     texts = ["the dög barks", "barks the dög", "", "zebra \u2028 É"]
@@ -796,7 +820,25 @@ def test_what_a_language_model_cannot_do(ask, writer, trained, tmp_path):
         ((*go_on, "--top-p", 1.5), "`top_p` must be more than 0 and at most 1, got 1.5"),
         ((*go_on, "--seed", -1), "`seed` must be a whole number, at least 0, or None; got -1"),
         (("evaluate", other, "--dynamic", 0.1), "--dynamic is for language models"),
-        (("evaluate", model, "--dynamic", -1), "`dynamic` must not be negative, got -1"),
+        (("evaluate", other, "--part", "validation"), "--part is for language models"),
+        (("evaluate", model, "--dynamic", -1), "`dynamic` must be a number of at least 0, got -1"),
+        (
+            ("evaluate", model, "--dynamic", "inf"),
+            "`dynamic` must be a number of at least 0, got inf",
+        ),
+        (("evaluate", model, "--dynamic-window", 5), "--dynamic-window is for --dynamic, which is"),
+        (
+            ("evaluate", model, "--dynamic", 0.1, "--dynamic-window", 0),
+            "`dynamic_window` must be a positive integer, got 0",
+        ),
+        (
+            ("evaluate", model, "--dataset", latin, "--part", "validation"),
+            "`part` is 'validation', but the data set has only train",
+        ),
+        (
+            ("evaluate", model, "--sentences", latin, "--dynamic", 0.1),
+            "--dynamic is for a data set: leave it out with --sentences",
+        ),
         ((*go_on, "--beams", 0), "`beams` must be a positive integer, got 0"),
         ((*go_on, "--beams", 2, "--seed", 1), f"--seed {draws}, and --beams draws nothing"),
         ((*go_on, "--beams", 2, "--temperature", 0), f"--temperature {draws}"),

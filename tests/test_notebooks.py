@@ -1,11 +1,16 @@
 """The notebooks run, and what is committed of them is what a reader should see.
 
-`python -m tests.test_notebooks` runs them all and writes their outputs into them.
+`python -m tests.test_notebooks` runs them all, or those whose numbers are given, and writes their outputs
+into them.
 """
 
 import ast
 import io
+import os
 import re
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +18,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from matplotlib.figure import Figure
+
+from tests.offline.sitecustomize import stay_here
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -38,7 +45,10 @@ def code_cells(path: Path) -> list:
 
 
 def execute(path: Path):
-    """The notebook, run from top to bottom in a kernel of its own, and the seconds that it took."""
+    """The notebook, run from top to bottom in a kernel of its own, and the seconds that it took.
+
+    The kernel, and what it starts, have no network.
+    """
     import nbclient
 
     notebook = nbformat.read(path, as_version=4)
@@ -50,12 +60,35 @@ def execute(path: Path):
         resources={"metadata": {"path": str(ROOT)}},
     )
     begin = time.perf_counter()
-    client.execute()
+    client.execute(env={**offline(), "TF_CPP_MIN_LOG_LEVEL": "3"})
     seconds = time.perf_counter() - begin
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     # What TensorFlow logs of the machine when it is imported is nothing to read.
     first.outputs = [output for output in first.outputs if output.get("name") != "stderr"]
     return notebook, seconds
+
+
+def offline() -> dict[str, str]:
+    """The environment of a process that reaches its own machine only."""
+    paths = [str(ROOT / "tests/offline"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def test_no_network_is_none(monkeypatch):
+    asks = "import socket; socket.create_connection(('example.org', 80), 5)"
+    done = subprocess.run(
+        [sys.executable, "-c", asks], env=offline(), capture_output=True, text=True
+    )
+    assert "OSError: No network here: 'example.org' was asked for." in done.stderr
+    stay_here(monkeypatch.setattr)
+    for far in (("192.0.2.1", 80), ("2001:db8::1", 80, 0, 0)):
+        with (
+            socket.socket(socket.AF_INET6 if ":" in far[0] else socket.AF_INET) as one,
+            pytest.raises(OSError, match="No network here"),
+        ):
+            one.connect(far)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        socket.create_connection(server.getsockname()).close()
 
 
 def test_there_are_notebooks():
@@ -67,12 +100,17 @@ def test_there_are_notebooks():
 
 @pytest.mark.parametrize(
     "path",
-    # 02 compiles much; 06 trains the labeler and 07 serves in processes of its own, as other tests do.
-    [pytest.param(p, marks=pytest.mark.slow) if p.stem[:2] in "02 06 07" else p for p in NOTEBOOKS],
+    # 02 and 03 compile much; 05 and 06 train what other tests do, and 07 serves in processes of its own.
+    [
+        pytest.param(p, marks=pytest.mark.slow) if p.stem[:2] in "02 03 05 06 07" else p
+        for p in NOTEBOOKS
+    ],
     ids=lambda path: path.stem[:2],
 )
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     """With the smallest budgets, and here: a kernel for each would cost more than its cells do."""
+    stay_here(monkeypatch.setattr)
+    monkeypatch.setenv("PYTHONPATH", offline()["PYTHONPATH"])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     names, figures = {"__name__": "__main__"}, 0
@@ -133,7 +171,7 @@ def test_a_whole_notebook_runs_in_three_minutes(path):
 
 
 if __name__ == "__main__":
-    for path in NOTEBOOKS:
+    for path in [path for path in NOTEBOOKS if not sys.argv[1:] or path.stem[:2] in sys.argv]:
         notebook, seconds = execute(path)
         nbformat.write(notebook, path)
         print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 1e3:.0f} kB")

@@ -35,7 +35,7 @@ SMALL = LanguageModelConfig(
     patience=16,
 )
 
-# https://arxiv.org/abs/1708.02182
+# https://arxiv.org/abs/1708.02182, by the command line of its authors' repository.
 AWD_LSTM = LanguageModelConfig(
     out="runs/ptb_words/awd-lstm",
     level="word",

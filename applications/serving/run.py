@@ -33,9 +33,12 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from google.protobuf.json_format import MessageToDict
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 SIGNATURE = "serving_default"
+# How many times the largest body is read and dropped after an answer, before the connection ends.
+DROPPED = 16
 # A text `(batch,)`, or the tokens of a text `(batch, time)`.
 Row = str | list[str]
 Answer = dict[str, Any]
@@ -186,8 +189,8 @@ def rows_of(body: bytes, model: Any, options: Options) -> tuple[list[Row], str]:
         raise _bad(f"The body must be JSON: {error}.") from None
     if not isinstance(request, dict):
         raise _bad(f"The body must be a JSON object, got {_shown(request)}.")
-    asked = request.get("signature_name") or SIGNATURE
-    if asked != SIGNATURE:
+    asked = request.get("signature_name")
+    if asked not in (None, SIGNATURE):
         raise _bad(f"`signature_name` must be {SIGNATURE!r} or left out, got {_shown(asked)}.")
     forms = [form for form in ("instances", "inputs") if form in request]
     if len(forms) != 1:
@@ -371,7 +374,55 @@ def _deliver(jobs: list[Job], found: list[Answer] | None) -> None:
 # The server
 
 
-def application(model: Any, options: Options) -> FastAPI:
+class Closing:
+    """Ends a connection that is answered before the whole of a body without a bound has come.
+
+    Such a body is longer than the limit, or does not say how long it is. Whoever sends all of it before
+    it reads would lose the answer on a connection that is closed at once. So some more is read, and
+    dropped; but neither without end nor beyond the deadline.
+
+    Args:
+        app: What answers.
+        options: The limits.
+    """
+
+    def __init__(self, app: ASGIApp, options: Options) -> None:
+        self._app = app
+        self._options = options
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers, most = dict(scope.get("headers", ())), self._options.max_body
+        if b"transfer-encoding" not in headers and int(headers.get(b"content-length", 0)) <= most:
+            await self._app(scope, receive, send)
+            return
+        end = asyncio.get_running_loop().time() + self._options.deadline
+        left = True
+
+        async def received() -> Message:
+            nonlocal left
+            message = await receive()
+            left = message.get("more_body", False)
+            return message
+
+        async def answered(message: Message) -> None:
+            if not left:
+                await send(message)
+            elif message["type"] == "http.response.start":
+                close = (b"connection", b"close")
+                await send({**message, "headers": [*message["headers"], close]})
+            else:
+                await send({**message, "more_body": True})
+                dropped = 0
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(end):
+                        while left and dropped <= DROPPED * most:
+                            dropped += len((await received()).get("body", b""))
+                await send({**message, "body": b""})
+
+        await self._app(scope, received, answered)
+
+
+def application(model: Any, options: Options) -> ASGIApp:
     """The addresses under which the model is asked.
 
     Args:
@@ -425,7 +476,11 @@ def application(model: Any, options: Options) -> FastAPI:
             message = f"{request.url.path} does not take {request.method}."
         return _json({"error": message}, error.status_code, error.headers)
 
-    return app
+    @app.exception_handler(Exception)
+    async def fail(_: Request, __: Exception) -> Response:
+        return _json({"error": "The server failed. Its log says how."}, 500)
+
+    return Closing(app, options)
 
 
 def _json(content: Any, status: int = 200, headers: Any = None) -> Response:

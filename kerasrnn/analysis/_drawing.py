@@ -29,7 +29,7 @@ def figure(width: float, height: float, title: str = "") -> Figure:
     """An empty figure of a size in inches, with room made for all that will be in it."""
     made = Figure((width, height), layout="constrained")
     if title:
-        made.suptitle(shortened(title, int(width * 9)), fontsize=10, parse_math=False)
+        made.suptitle(fitted(title, width - 0.3, 10.0), fontsize=10, parse_math=False)
     return made
 
 
@@ -49,6 +49,23 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def fitted(text: str, room: float, size: float = SMALL) -> str:
+    """The text, cut to fit into a room in inches."""
+    # On the screen letters stand on whole pixels, which makes a text a tenth longer at the most.
+    width = text_width(text, size) * 1.1
+    return shortened(text, int(len(text) * min(1.0, room / width))) if width else text
+
+
+def strings(name: str, given: Sequence[str]) -> list[str]:
+    """What was given as a list, if it holds strings alone."""
+    if isinstance(given, (str, bytes)):
+        raise ValueError(f"`{name}` must be a list of strings, got the one {given!r}.")
+    words = list(given)
+    if wrong := [word for word in words if not isinstance(word, str)]:
+        raise ValueError(f"`{name}` must hold strings, got {wrong[0]!r}.")
+    return words
+
+
 def ink(colour: Any) -> str:
     """Black or white, whichever can be read on a colour."""
     red, green, blue = colour[:3]
@@ -64,12 +81,12 @@ def limit(values: np.ndarray) -> float:
 def number_steps(
     axes: Any, words: Sequence[str] | None, steps: Sequence[int] | np.ndarray, width: float
 ) -> None:
-    """Name the steps below the axes: by words, as many as have room, or else by numbers.
+    """Name the steps below the axes: by tokens, as many as have room, or else by numbers.
 
     Args:
         axes: Whose x axis has the steps at 0, 1, 2, ...
-        words: One for each step, or None.
-        steps: The number of each step, if there are no words.
+        words: A token for each step, or None.
+        steps: The number of each step, if there are no tokens.
         width: Of the axes, in inches.
     """
     if words is None:
@@ -80,7 +97,7 @@ def number_steps(
         ]
         axes.set_xticks(places, [str(steps[place]) for place in places], fontsize=SMALL)
         return
-    axes.set_xlabel("word", fontsize=SMALL)
+    axes.set_xlabel("token", fontsize=SMALL)
     labels = _labels(words)
     room = width / max(len(words), 1)
     if max(map(text_width, labels), default=0) + 0.06 <= room:
@@ -105,7 +122,9 @@ def _labels(words: Sequence[str]) -> list[str]:
 LONGEST = 20  # Characters of a word below an axis.
 
 
-def heat_map(axes: Any, values: np.ndarray, *, valve: bool, most: float, height: float) -> None:
+def heat_map(
+    axes: Any, values: np.ndarray, *, valve: bool, most: float, width: float, height: float
+) -> None:
     """Draw `(time, units)` as colours, with a bar that explains them; hatched where there is no number.
 
     Args:
@@ -113,13 +132,14 @@ def heat_map(axes: Any, values: np.ndarray, *, valve: bool, most: float, height:
         values: The numbers.
         valve: Whether they lie between 0 and 1, or around 0.
         most: The end of the scale.
-        height: Of the axes, in inches.
+        width, height: Of the axes, in inches.
     """
     scale = Normalize(0 if valve else -most, 1 if valve else most)
     colours = VALVE if valve else SIGNED
     axes.patch.set(facecolor="white", edgecolor="0.75", hatch="////")
+    # Where units are more than pixels, each still has its share in the colours.
     image = axes.imshow(
-        values.T, cmap=colours, norm=scale, aspect="auto", interpolation="nearest", zorder=1
+        values.T, cmap=colours, norm=scale, aspect="auto", interpolation="antialiased", zorder=1
     )
     axes.set_ylabel("unit", fontsize=SMALL)
     units = values.shape[1]
@@ -130,12 +150,13 @@ def heat_map(axes: Any, values: np.ndarray, *, valve: bool, most: float, height:
     ends = [0, 1] if valve else [-most, most] if height < 0.6 else [-most, 0, most]
     bar.set_ticks(ends, labels=[f"{end:.3g}" for end in ends], fontsize=SMALL)
     bar.set_label("opening" if valve else "value", fontsize=SMALL)
-    if values.size <= FEW:
-        for step, unit in np.ndindex(values.shape):
-            if np.isfinite(number := values[step, unit]):
-                colour = ink(colours(scale(number)))
-                text = f"{number + 0.0:.2f}".replace("-0.00", "0.00")
-                axes.text(step, unit, text, color=colour, ha="center", va="center", fontsize=SMALL)
+    if values.size > FEW:
+        return
+    texts = {at: f"{values[at]:z.2f}" for at in np.ndindex(values.shape) if np.isfinite(values[at])}
+    if max(map(text_width, texts.values()), default=0) + 0.06 <= width / len(values):
+        for at, text in texts.items():
+            colour = ink(colours(scale(values[at])))
+            axes.text(*at, text, color=colour, ha="center", va="center", fontsize=SMALL)
 
 
 FEW = 24  # So many numbers are written into their squares.

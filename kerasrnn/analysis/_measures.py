@@ -9,18 +9,16 @@ import keras
 import numpy as np
 
 from kerasrnn import _keras
-from kerasrnn.analysis._trace import LayerTrace, trace
+from kerasrnn.analysis._trace import LayerTrace, Trace, one_layer, trace
 from kerasrnn.cells import Cell
 
 Tensor = Any
 
 
-def is_valve(gate: str, values: np.ndarray) -> bool:
-    """Whether a gate is one between 0 and 1, and not a value of any sign that is offered to the state."""
-    if "candidate" in gate.split("_"):
-        return False
-    seen = values[np.isfinite(values)]
-    return bool(((seen >= 0) & (seen <= 1)).all())
+def is_valve(seen: LayerTrace, gate: str) -> bool:
+    """Whether a gate is one between 0 and 1: the cell says so, and its activations leave it there."""
+    values = seen.gates[gate][np.isfinite(seen.gates[gate])]
+    return gate in seen.valves and bool(((values >= 0) & (values <= 1)).all())
 
 
 class Saturation(NamedTuple):
@@ -35,20 +33,21 @@ class Saturation(NamedTuple):
     open: np.ndarray
 
 
-def saturation(layer_trace: LayerTrace) -> dict[str, Saturation]:
+def saturation(layer_trace: Trace | LayerTrace) -> dict[str, Saturation]:
     """How often each gate is saturated, unit by unit (Karpathy, Johnson & Fei-Fei 2015).
 
     Candidates are no gates that open and close, and are left out; so are the steps that a mask leaves out.
     Paper: https://arxiv.org/abs/1506.02078.
 
     Args:
-        layer_trace: The trace of a layer.
+        layer_trace: The trace of a layer, or of a model that has one recurrent layer.
 
     Returns:
         The saturation by the gate's name.
 
     Raises:
-        ValueError: If the cell has no gates between 0 and 1.
+        TypeError: If it is no trace.
+        ValueError: If the cell has no gates between 0 and 1, or the model has several such layers.
 
     Example:
 
@@ -59,9 +58,9 @@ def saturation(layer_trace: LayerTrace) -> dict[str, Saturation]:
     >>> sorted(found), found["forget"].open.shape
     (['forget', 'input', 'output'], (4,))
     """
-    found = {}
+    layer_trace, found = one_layer("layer_trace", layer_trace), {}
     for name, values in layer_trace.gates.items():
-        if is_valve(name, values):
+        if is_valve(layer_trace, name):
             counted = values.reshape(-1, values.shape[-1])
             counted = counted[np.isfinite(counted[:, 0])]
             steps = max(len(counted), 1)
@@ -86,30 +85,32 @@ class Belt(NamedTuple):
         kept: What was left of the state before.
         written: What was added.
         state: The state.
-        how: What was kept, by the names of the gates: `"forget * cell"`, `"cell"` or `"nothing"`.
+        how: What was kept, by the names of the gates: `"forget * cell"`, `"cell"` or `"nothing"`. None if
+            no rule is known: then `kept` is the whole state before, and `written` the change.
     """
 
     kept: np.ndarray
     written: np.ndarray
     state: np.ndarray
-    how: str
+    how: str | None
 
 
-def belt(layer_trace: LayerTrace, state: str) -> Belt:
+def belt(layer_trace: Trace | LayerTrace, state: str) -> Belt:
     """What each step kept of a state, and what it wrote.
 
-    The trace itself says by which rule: of the rules in use (forget * c + input * candidate and its kin)
-    the first that gives the states that were seen. If none does, all was kept and the change was written.
+    The trace itself says by which rule: of the rules in use (forget * c + input * candidate and its kin;
+    output * tanh(c), which keeps nothing) the first that gives the states that were seen.
 
     Args:
-        layer_trace: The trace of a layer.
+        layer_trace: The trace of a layer, or of a model that has one recurrent layer.
         state: The name of one of its states.
 
     Returns:
         What was kept and written; all numbers are NaN where a mask leaves a step out.
 
     Raises:
-        ValueError: If there is no such state.
+        TypeError: If it is no trace.
+        ValueError: If there is no such state, or the model has several recurrent layers.
 
     Example:
 
@@ -120,44 +121,59 @@ def belt(layer_trace: LayerTrace, state: str) -> Belt:
     >>> kerasrnn.analysis.belt(seen, "hidden").how
     '(1 - update) * hidden'
     """
+    layer_trace = one_layer("layer_trace", layer_trace)
     if state not in layer_trace.states:
         known = ", ".join(map(repr, layer_trace.states))
         raise ValueError(f"`state` must be one of {known}, got {state!r}.")
     after, before = layer_trace.states[state].copy(), layer_trace.previous(state)
     if layer_trace.mask is not None:
         after[~layer_trace.mask] = before[~layer_trace.mask] = np.nan
-    kind, _, level = state.rpartition("_") if state[-1].isdigit() else (state, "", "")
-    gates = layer_trace.gates
+    near = 1e-5 if after.dtype.itemsize >= 4 else 1e-2
+    for keep, write, share in _rules(layer_trace, state):
+        if np.shape(write) not in ((), after.shape):
+            continue
+        if np.allclose(keep * before + write, after, rtol=near, atol=near, equal_nan=True):
+            partly = isinstance(keep, np.ndarray)
+            how = f"{share} * {state}" if partly else state if keep else "nothing"
+            return Belt(keep * before, after - keep * before, after, how)
+    return Belt(before, after - before, after, None)
 
-    def gate(*names: str) -> Any:
-        """The first of the gates of the state's level that there is, or 1: always open."""
+
+def _rules(seen: LayerTrace, state: str) -> list[tuple[Any, Any, str]]:
+    """The ways in which a state may have come about: its share that is kept, what is written, and what
+    the share is called.
+    """
+
+    def gate(state: str, *names: str, default: float = 1.0) -> Any:
+        """The first of the gates of the state's level that there is."""
+        kind, _, level = state.rpartition("_") if state[-1].isdigit() else (state, "", "")
         for prefix in (f"{kind.rpartition('_')[0]}_".lstrip("_"), "", "time_"):
             for name in names:
-                if (found := gates.get(f"{prefix}{name}{level and '_' + level}")) is not None:
+                found = seen.gates.get(f"{prefix}{name}{level and '_' + level}")
+                if found is not None:
                     return found
-        return 1.0
+        return default
 
-    f, i, z, g = gate("forget"), gate("input"), gate("update", "transform"), gate("candidate")
-    rules = [
+    hidden = "hidden" in state
+    rules: list[tuple[Any, Any, str]] = []
+    # What is read from a memory: the hidden state from the cell, a cell from the one inside it.
+    inner = state.replace("hidden", "cell") if hidden else f"inner_{state}"
+    if inner in seen.states:
+        c, o = seen.states[inner], gate(inner, "output")
+        rules += [(0.0, read, "") for read in (o * np.tanh(c), np.tanh(o * c), o * c)]
+    if state in seen.gates:  # A gate that the next step reads.
+        rules.append((0.0, seen.gates[state], ""))
+    # Without a forget gate a memory keeps all, and a hidden state nothing if that will do.
+    f, i = gate(state, "forget", default=float(not hidden)), gate(state, "input")
+    z, g = gate(state, "update", "transform"), gate(state, "candidate")
+    return [
+        *rules,
         (f, i * g, "forget"),
         (1 - z, z * g, "(1 - update)"),
         (1 - f, f * g, "(1 - forget)"),
         (f, (1 - f) * g, "forget"),
+        (1.0, i * g, ""),
     ]
-    near = 1e-5 if after.dtype.itemsize >= 4 else 1e-2
-    for keep, write, share in rules:
-        if np.shape(write) not in ((), after.shape):
-            continue
-        if np.allclose(keep * before + write, after, rtol=near, atol=near, equal_nan=True):
-            how = (
-                f"{share} * {state}"
-                if isinstance(keep, np.ndarray)
-                else state
-                if keep
-                else "nothing"
-            )
-            return Belt(keep * before, after - keep * before, after, how)
-    return Belt(before, after - before, after, state)
 
 
 def gradient_norms(
@@ -173,10 +189,12 @@ def gradient_norms(
     The norm of the gradient of the loss with respect to the states that each step finds, all states of the
     cell but its counters taken together. Where it vanishes, nothing before can be learned from that loss
     (Hochreiter 1991; Bengio et al. 1994, https://doi.org/10.1109/72.279181). The way back goes through the
-    cell's own step, at inference.
+    cell's own step, at inference, in float32 at least; how far it has shrunk or grown is kept apart, as a
+    logarithm, so that it may vanish over any number of steps.
 
     Args:
-        layer: A built recurrent layer with one cell of `kerasrnn.cells`.
+        layer: A built recurrent layer with one cell of `kerasrnn.cells`. Of a model take
+            `model.get_layer(name)`, of a `Bidirectional` its `forward_layer`.
         inputs, mask, initial_state: What the layer is called with.
         loss: A function of the last output, `(batch, units)`, that gives a number for each sequence; by
             default the sum over the units.
@@ -200,7 +218,9 @@ def gradient_norms(
     cell = getattr(layer, "cell", None)
     if not isinstance(cell, Cell):
         raise ValueError(
-            f"`layer` must be a recurrent layer with one cell of kerasrnn.cells, got {layer!r}."
+            f"`layer` must be a recurrent layer with one cell of kerasrnn.cells, got {layer!r}. Of a model "
+            "take `model.get_layer(name)` and what the model calls it with, of a `Bidirectional` its "
+            "`forward_layer`; a stack of cells write as layers, one upon the other."
         )
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
@@ -209,7 +229,7 @@ def gradient_norms(
     import tensorflow as tf
 
     seen = trace(layer, inputs, mask, initial_state)[layer.name]
-    dtype = cell.compute_dtype
+    dtype = keras.backend.result_type(cell.compute_dtype, "float32")
     x = tf.cast(tf.convert_to_tensor(inputs), dtype)
     before = [seen.previous(state) for state in cell.states]
     learns = np.array([state not in cell.counters for state in cell.states])
@@ -231,29 +251,38 @@ def gradient_norms(
     last = np.where(
         counts.any(axis=1), [next((t for t in order if row[t]), 0) for row in counts], 0
     )
-    output = tf.convert_to_tensor(seen.output[np.arange(batch), last])
+    output = tf.cast(seen.output[np.arange(batch), last], dtype)
     with tf.GradientTape() as tape:
         tape.watch(output)
         value = tf.reduce_sum(output) if loss is None else tf.reduce_sum(loss(output))
     d_output = tape.gradient(value, output)
     if d_output is None:
         raise ValueError("`loss` must be a function of the output that TensorFlow can derive.")
-    d_states = [tf.zeros_like(state[:, 0]) for state in before]
+    d_states = [tf.zeros(state[:, 0].shape, dtype) for state in before]
+    # Below the loss the way back is linear. So it goes on with vectors of the length 1.
+    logs = np.full(batch, -np.inf)
     norms = np.zeros((batch, time))
     was = cell.in_training
     cell.set_training(False)
     try:
         for t in order:
-            here, ends = counts[:, t, None], (counts.any(axis=1) & (last == t))[:, None]
-            states = [tf.convert_to_tensor(state[:, t]) for state in before]
-            d_new = back(x[:, t], states, [tf.where(ends, d_output, 0), *d_states])
-            d_states = [tf.where(here, new, old) for new, old in zip(d_new, d_states, strict=True)]
+            here, ends = counts[:, t], counts[:, t] & (last == t)
+            states = [tf.cast(state[:, t], dtype) for state in before]
+            d_new = back(x[:, t], states, [tf.where(ends[:, None], d_output, 0), *d_states])
             squares = [
                 np.square(np.asarray(d, "float64")).sum(axis=1)
-                for d, known in zip(d_states, learns, strict=True)
+                for d, known in zip(d_new, learns, strict=True)
                 if known
             ]
-            norms[:, t] = np.sqrt(np.sum(squares, axis=0))
+            lengths = np.sqrt(np.sum(squares, axis=0))
+            with np.errstate(divide="ignore", over="ignore"):
+                logs = np.where(here, np.where(ends, 0.0, logs) + np.log(lengths), logs)
+                norms[:, t] = np.exp(logs)
+            scale = tf.constant(1 / np.where(lengths > 0, lengths, 1.0)[:, None], dtype)
+            d_states = [
+                tf.where(here[:, None], new * scale, old)
+                for new, old in zip(d_new, d_states, strict=True)
+            ]
     finally:
         cell.set_training(was)
     return norms

@@ -38,6 +38,7 @@ class LayerTrace:
         mask: Boolean, `(batch, time)`: the steps that count; or None if all do.
         go_backwards: Whether the cell came from the last step to the first. Then the state before
             step t is that of step t + 1.
+        valves: The names of the gates between 0 and 1, as the cell declares them.
     """
 
     name: str
@@ -48,6 +49,7 @@ class LayerTrace:
     initial_states: dict[str, np.ndarray]
     mask: np.ndarray | None
     go_backwards: bool
+    valves: tuple[str, ...]
 
     def previous(self, state: str) -> np.ndarray:
         """The state that each step found, `(batch, time, size)`: a copy, shifted by one step."""
@@ -102,6 +104,20 @@ class Trace(Mapping[str, LayerTrace]):
         return "\n".join(map(repr, self._layers.values()))
 
 
+def one_layer(name: str, given: Any) -> LayerTrace:
+    """The trace of a layer, or the only one of a model's trace."""
+    if isinstance(given, LayerTrace):
+        return given
+    if not isinstance(given, Trace):
+        raise TypeError(f"`{name}` must be what `kerasrnn.trace` gave, got {given!r}.")
+    if len(given) > 1:
+        raise ValueError(
+            f"The trace has the layers {', '.join(map(repr, given))}: take one, "
+            f"`trace[{next(iter(given))!r}]`."
+        )
+    return next(iter(given.values()))
+
+
 def trace(model_or_layer: Any, inputs: Any, mask: Any = None, initial_state: Any = None) -> Trace:
     """Every gate, state and output of every recurrent layer, at every step.
 
@@ -114,7 +130,7 @@ def trace(model_or_layer: Any, inputs: Any, mask: Any = None, initial_state: Any
             `keras.layers.Bidirectional`, in nested and subclassed models. A recurrent layer is one of
             `kerasrnn.layers`, or a `keras.layers.RNN`, that holds a cell of `kerasrnn.cells`; of a stack of
             cells each has a trace of its own.
-        inputs: What the model is called with, as one batch: arrays, or a list of strings.
+        inputs: What the model is called with, as one batch: arrays, or numbers or strings in lists.
         mask: Boolean, `(batch, time)`, if the model is not to find it by itself.
         initial_state: The initial states of a recurrent layer, as it takes them.
 
@@ -124,7 +140,7 @@ def trace(model_or_layer: Any, inputs: Any, mask: Any = None, initial_state: Any
         stack `"rnn/0"`, `"rnn/1"`. A layer that is called again is `"lstm (2)"` then.
 
     Raises:
-        TypeError: If it is no Keras layer.
+        TypeError: If it is no Keras layer, or the inputs are a data set and no batch.
         ValueError: If it has no recurrent layer that can be traced, is not built, or does not run its
             layers eagerly; or if the inputs are symbolic.
 
@@ -145,8 +161,16 @@ def trace(model_or_layer: Any, inputs: Any, mask: Any = None, initial_state: Any
     layers = _traceable(model_or_layer)
     if isinstance(inputs, str):
         raise ValueError(f"`inputs` must be a batch: a list of strings, got the one {inputs!r}.")
-    if isinstance(inputs, (list, tuple)) and inputs and isinstance(inputs[0], (str, bytes)):
-        inputs = ops.convert_to_tensor(list(inputs))
+    if hasattr(inputs, "element_spec"):
+        raise TypeError(
+            f"`inputs` must be one batch, got {inputs!r}: take one of it, `next(iter(dataset))`, without "
+            "the targets."
+        )
+    plain = (str, bytes, int, float)
+    if isinstance(inputs, (list, tuple)) and all(
+        isinstance(x, plain) for x in tree.flatten(inputs)
+    ):
+        inputs = ops.convert_to_tensor(inputs)
     if any(isinstance(one, keras.KerasTensor) for one in tree.flatten(inputs)):
         raise ValueError(f"`inputs` must be numbers or strings, got the symbolic {inputs!r}.")
     arguments = {"mask": mask, "initial_state": initial_state}
@@ -284,16 +308,16 @@ def _run(
         [ops.zeros((batch, _output_size(cell)), dtype=cell.compute_dtype), *states]
         for cell, states in zip(cells, starts, strict=True)
     ]
-    steps, arrays = _steps_of(layer.cell), None
+    steps, arrays, chunk = _steps_of(layer.cell), None, _at_once(cells, batch)
     with _as_written():
-        for begin in range(0, time, CHUNK):
-            seen, carried = steps(x[:, begin : begin + CHUNK], carried)
+        for begin in range(0, time, chunk):
+            seen, carried = steps(x[:, begin : begin + chunk], carried)
             parts = [ops.convert_to_numpy(part) for part in tree.flatten(seen)]
             if arrays is None:
                 arrays = [np.empty((batch, time, p.shape[2]), p.dtype) for p in parts]
             for array, part in zip(arrays, parts, strict=True):
                 running = array[:, ::-1] if backwards else array
-                running[:, begin : begin + CHUNK] = part
+                running[:, begin : begin + chunk] = part
     traces = []
     for number, (cell, (output, states, gates), start) in enumerate(
         zip(cells, tree.pack_sequence_as(seen, arrays), starts, strict=True)
@@ -315,6 +339,7 @@ def _run(
                     {n: np.array(s) for n, s in zip(cell.states, start, strict=True)},
                     valid,
                     backwards,
+                    cell.valves,
                 )
             )
     outputs = ops.convert_to_tensor(output[:, ::-1] if backwards else output)
@@ -325,8 +350,18 @@ def _run(
     )
 
 
-# So many steps run at once; then what they gave goes to its place, and its tensors are freed.
-CHUNK = 64
+def _at_once(cells: list[Any], batch: int) -> int:
+    """How many steps run at once; then what they gave goes to its place, and its tensors are freed."""
+    numbers = 0
+    for cell in cells:
+        numbers += _output_size(cell) + sum(tree.flatten(cell.state_size))
+        if isinstance(cell, Cell):
+            numbers += cell.units * len((*cell.gates, *cell.derived_gates))
+    return max(LEAST_STEPS, MOST_NUMBERS // max(numbers * batch, 1))
+
+
+# As many as give a million numbers: each start of the loop takes time. But not fewer than some.
+LEAST_STEPS, MOST_NUMBERS = 64, 2**20
 
 
 def _steps_of(cell: Any) -> Callable[..., Any]:

@@ -12,7 +12,17 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from kerasrnn.analysis._drawing import NORMAL, SIGNED, SMALL, ink, shortened, text_width, visible
+from kerasrnn.analysis._drawing import (
+    NORMAL,
+    SIGNED,
+    SMALL,
+    fitted,
+    ink,
+    shortened,
+    strings,
+    text_width,
+    visible,
+)
 
 WEIGHTS = matplotlib.colormaps["Greys"]
 LONGEST = 40  # Characters of a word.
@@ -44,7 +54,8 @@ def word_scores(
         The figure, as high as the text is long.
 
     Raises:
-        ValueError: If there is no word, or not one score, or weight, for each.
+        ValueError: If there is no word, or one is no string, or there is not one score, or weight, for
+            each.
 
     Example:
 
@@ -53,7 +64,7 @@ def word_scores(
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['not', '+0.50', 'bad', '-0.25']
     """
-    weighed = weights is not None
+    words, weighed = strings("words", words), weights is not None
     scores = np.asarray(scores, "float64")
     weights = np.asarray(weights, "float64") if weighed else np.full(scores.shape, np.nan)
     for name, given in (("scores", scores), ("weights", weights)):
@@ -91,13 +102,15 @@ def word_scores(
         """Of inches from the lower left corner."""
         return x / wide, y / high
 
-    made.text(*place(EDGE, high - 0.28), _fitted(title, wide, 10.0), fontsize=10, parse_math=False)
+    room = wide - 2 * EDGE
+    made.text(*place(EDGE, high - 0.28), fitted(title, room, 10.0), fontsize=10, parse_math=False)
     bar_axes = made.add_axes((*place(EDGE + 0.15, foot - 0.2), *place(1.6, 0.1)))
     bar = made.colorbar(ScalarMappable(scale, SIGNED), cax=bar_axes, orientation="horizontal")
-    bar.set_ticks([-most, 0, most], labels=[f"{-most:+.2f}", "0", f"{most:+.2f}"], fontsize=SMALL)
+    bar.set_ticks([-most, 0, most], labels=[f"{-most:+.3g}", "0", f"{most:+.3g}"], fontsize=SMALL)
+    made.text(*place(EDGE + 2.1, foot - 0.2), "score", fontsize=SMALL)
     for number, note in enumerate(notes):
         where = place(EDGE, foot - BAR - NOTE * (number + 0.6))
-        made.text(*where, _fitted(note, wide), fontsize=SMALL, parse_math=False)
+        made.text(*where, fitted(note, room), fontsize=SMALL, parse_math=False)
     return made
 
 
@@ -145,10 +158,3 @@ def _written(number: float, form: str) -> str:
 
 def _largest(values: np.ndarray) -> float:
     return float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
-
-
-def _fitted(text: str, wide: float, size: float = SMALL) -> str:
-    """The text, cut to fit into a figure."""
-    # On the screen letters stand on whole pixels, which makes a text a tenth longer at the most.
-    width = text_width(text, size) * 1.1
-    return shortened(text, int(len(text) * min(1.0, (wide - 2 * EDGE) / width))) if width else text

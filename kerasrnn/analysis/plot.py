@@ -1,5 +1,7 @@
 """Pictures of what a network does: its gates over a text, its memory, its saturation, its gradients.
 
+They are drawn by matplotlib: `pip install "kerasrnn[plot]"`.
+
 Each function returns a `matplotlib.figure.Figure` and shows nothing: `plot.gates(trace).savefig("a.png")`.
 In a notebook the last value of a cell is shown once matplotlib is set up there, by `%matplotlib inline`.
 """
@@ -7,14 +9,20 @@ In a notebook the last value of a cell is shown once matplotlib is set up there,
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+try:
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+except ImportError as error:
+    raise ImportError('pictures need matplotlib: pip install "kerasrnn[plot]"') from error
+
+from kerasrnn._tables import columns
 from kerasrnn.analysis._diagram import cell_diagram
 from kerasrnn.analysis._drawing import (
     DASHES,
@@ -24,20 +32,23 @@ from kerasrnn.analysis._drawing import (
     SIGNED,
     SMALL,
     figure,
+    fitted,
     heat_map,
     ink,
     limit,
     number_steps,
     panel_height,
     panel_width,
+    strings,
     text_width,
     visible,
     words_height,
 )
 from kerasrnn.analysis._measures import HIGH, LOW, belt, is_valve
 from kerasrnn.analysis._measures import saturation as _saturation
-from kerasrnn.analysis._trace import LayerTrace, Trace
+from kerasrnn.analysis._trace import LayerTrace, Trace, one_layer
 from kerasrnn.analysis._words import word_scores
+from kerasrnn.cells._base import positive_integer
 
 __all__ = [
     "cell_diagram",
@@ -64,8 +75,8 @@ def gates(
 
     Args:
         trace: The trace of a layer, or of a model that has one recurrent layer.
-        tokens: The words below the steps: one for each step, or one for each step that the mask lets
-            count, of which then only those are shown. Where they are too many, some are left out.
+        tokens: The words, or letters, below the steps: one for each step, or one for each step that the
+            mask lets count, of which then only those are shown. Where they are too many, some are left out.
         names: The gates to show, by default all.
         sequence: Which sequence of the batch.
 
@@ -73,7 +84,9 @@ def gates(
         The figure.
 
     Raises:
-        ValueError: If there is no such gate or sequence, or the number of tokens does not fit.
+        TypeError: If it is no trace.
+        ValueError: If there is no such gate or sequence, or the tokens are no strings, or not as many as
+            the steps.
 
     Example:
 
@@ -84,15 +97,17 @@ def gates(
     >>> len(kerasrnn.plot.gates(trace, ["a", "dull", "film"], names=["forget"]).axes)  # and its colour bar
     2
     """
-    layer = _one(trace)
-    steps = _steps(layer, sequence, tokens)
-    chosen = list(layer.gates) if names is None else list(names)
+    layer = one_layer("trace", trace)
+    sequence, tokens, steps = _steps(layer, sequence, tokens)
+    chosen = list(layer.gates) if names is None else strings("names", names)
+    if not chosen:
+        raise ValueError("`names` must hold one gate at least, got none.")
     if unknown := [name for name in chosen if name not in layer.gates]:
         known = ", ".join(map(repr, layer.gates))
         raise ValueError(f"`names` may hold {known}; got unknown {unknown!r}.")
     panels = []
     for name in chosen:
-        valve = is_valve(name, layer.gates[name])
+        valve = is_valve(layer, name)
         panels.append((name, layer.gates[name][sequence, steps].astype("float32"), valve))
     most = limit(np.concatenate([v.ravel() for _, v, valve in panels if not valve] or [np.ones(1)]))
     return _heat_maps(f"{layer.name}: {layer.cell}", panels, most, tokens, steps)
@@ -108,6 +123,8 @@ def states(
 ) -> Figure:
     """The memory as a conveyor belt: at each step, what it kept, what was written to it, and what it holds.
 
+    If nobody knows what was kept (see `kerasrnn.analysis.belt`), it is the memory before, and the change.
+
     Args:
         trace, tokens, sequence: As in `gates`.
         state: The name of the state, by default `"cell"` or, without one, the first.
@@ -118,7 +135,8 @@ def states(
         The figure.
 
     Raises:
-        ValueError: If there is no such state, unit or sequence, or the number of tokens does not fit.
+        TypeError: If it is no trace.
+        ValueError: If there is no such state, unit or sequence, or the tokens do not fit, as in `gates`.
 
     Example:
 
@@ -129,45 +147,44 @@ def states(
     >>> kerasrnn.plot.states(trace, unit=2).axes[0].get_ylabel()
     'cell, unit 2'
     """
-    layer = _one(trace)
-    steps = _steps(layer, sequence, tokens)
+    layer = one_layer("trace", trace)
+    sequence, tokens, steps = _steps(layer, sequence, tokens)
     if state is None:
         state = "cell" if "cell" in layer.states else next(iter(layer.states))
     found = belt(layer, state)
     kept, written, after = (part[sequence, steps].astype("float32") for part in found[:3])
     title = f"{layer.name}: {layer.cell}"
+    first, second = (f"kept: {found.how}", "written") if found.how else ("before", "change")
     if unit is None:
         panels = [
-            (f"kept: {found.how}", kept, False),
-            ("+ written", written, False),
+            (first, kept, False),
+            (f"+ {second}", written, False),
             (f"= {state}", after, False),
         ]
         most = limit(np.stack([kept, written, after]))
         return _heat_maps(title, panels, most, tokens, steps)
-    if not 0 <= unit < after.shape[1]:
-        raise ValueError(f"`unit` must be from 0 to {after.shape[1] - 1}, got {unit!r}.")
-    return _belt_of_one_unit(
-        title, found.how, f"{state}, unit {unit}", kept[:, unit], written[:, unit], tokens, steps
-    )
+    unit = _integer("unit", unit, 0, after.shape[1] - 1)
+    parts = {first: kept[:, unit], second: written[:, unit]}
+    return _belt_of_one_unit(title, parts, f"{state}, unit {unit}", tokens, steps)
 
 
 def _belt_of_one_unit(
     title: str,
-    how: str,
+    parts: Mapping[str, np.ndarray],
     label: str,
-    kept: np.ndarray,
-    written: np.ndarray,
     tokens: Sequence[str] | None,
     steps: np.ndarray,
 ) -> Figure:
+    """In bars: two parts by their names, the second upon the first."""
+    (first, kept), (second, written) = parts.items()
     width = panel_width(len(steps))
     made = figure(width + MARGIN, 2.8 + words_height(tokens), title)
     axes = made.add_subplot()
     places, few = np.arange(len(steps)), len(steps) <= 80
-    axes.bar(places, kept, 0.8 if few else 1.0, color="0.72", label=f"kept: {how}")
+    axes.bar(places, kept, 0.8 if few else 1.0, color="0.72", label=first)
     for way, colour, hatch, name in (
-        (written >= 0, LINES[4], "", "written, positive"),
-        (written < 0, LINES[1], "////", "written, negative"),
+        (written >= 0, LINES[4], "", f"{second}, positive"),
+        (written < 0, LINES[1], "////", f"{second}, negative"),
     ):
         if way.any():
             axes.bar(
@@ -189,8 +206,8 @@ def _belt_of_one_unit(
     axes.tick_params(labelsize=SMALL)
     axes.spines[["top", "right"]].set_visible(False)
     number_steps(axes, tokens, steps, width - 0.2)
-    columns = 4 if width > 6 else 2
-    made.legend(loc="outside lower center", ncols=columns, fontsize=SMALL, frameon=False)
+    across = 4 if width > 6 else 2
+    made.legend(loc="outside lower center", ncols=across, fontsize=SMALL, frameon=False)
     return made
 
 
@@ -216,7 +233,7 @@ def unit_over_text(
         The figure.
 
     Raises:
-        ValueError: If there is not one value for each character or word.
+        ValueError: If there is not one value for each character or word, or a word is no string.
 
     Example:
 
@@ -225,30 +242,32 @@ def unit_over_text(
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['a', 'wonderful', 'film']
     """
-    values = np.asarray(values, "float32")
+    values, width = np.asarray(values, "float32"), positive_integer("width", width)
+    text = text if isinstance(text, str) else strings("text", text)
     if values.shape != (len(text),):
         raise ValueError(
             f"`values` must hold a number for each of the {len(text)} characters or words of `text`, "
             f"got the shape {values.shape}."
         )
-    pieces, lines, columns = _laid_out(text, width)
+    pieces, lines, longest = _laid_out(text, width)
     # All text stands on a grid of characters of one width.
     across, up = text_width("m" * 100, NORMAL, "monospace") / 100 * 1.04, NORMAL * 1.7 / 72
     left, below, above = 0.15, 0.55, 0.4
-    wide, high = max(columns * across + 2 * left, 4.0), lines * up + below + above
+    wide, high = max(longest * across + 2 * left, 4.0), lines * up + below + above
     made = Figure((wide, high))
     axes = made.add_axes(
-        (left / wide, below / high, columns * across / wide, lines * up / high),
-        xlim=(0, columns),
+        (left / wide, below / high, longest * across / wide, lines * up / high),
+        xlim=(0, longest),
         ylim=(lines, 0),
     )
     axes.set_axis_off()
-    made.text(left / wide, 1 - 0.28 / high, title, fontsize=10, parse_math=False)
+    head = fitted(title, wide - 2 * left, 10.0)
+    made.text(left / wide, 1 - 0.28 / high, head, fontsize=10, parse_math=False)
     most = limit(values)
     scale = Normalize(-most, most)
-    grid = np.full((lines, columns), np.nan, "float32")
+    grid = np.full((lines, longest), np.nan, "float32")
     for piece, number, line, column in pieces:
-        grid[line, column : column + len(piece)] = values[number]
+        grid[line, column : column + _room(piece)] = values[number]
         known = np.isfinite(values[number])
         axes.text(
             column,
@@ -264,14 +283,14 @@ def unit_over_text(
         grid,
         cmap=SIGNED,
         norm=scale,
-        extent=(0, columns, lines, 0),
+        extent=(0, longest, lines, 0),
         aspect="auto",
         interpolation="nearest",
     )
-    bar_axes = made.add_axes((left / wide, 0.32 / high, 1.6 / wide, 0.1 / high))
+    bar_axes = made.add_axes(((left + 0.2) / wide, 0.32 / high, 1.6 / wide, 0.1 / high))
     bar = made.colorbar(image, cax=bar_axes, orientation="horizontal")
     bar.set_ticks([-most, 0, most], labels=[f"{x:.3g}" for x in (-most, 0, most)], fontsize=SMALL)
-    made.text(1.95 / wide, 0.32 / high, "value of the unit", fontsize=SMALL)
+    made.text(2.3 / wide, 0.32 / high, "value of the unit", fontsize=SMALL)
     return made
 
 
@@ -279,30 +298,36 @@ def _laid_out(
     text: str | Sequence[str], width: int
 ) -> tuple[list[tuple[str, int, int, int]], int, int]:
     """Where the text stands: pieces with the number of their step, line and column; lines, columns."""
-    if width < 1:
-        raise ValueError(f"`width` must be a positive integer, got {width!r}.")
     pieces, line, column, widest = [], 0, 0, 1
     for number, word in enumerate(text):
         left, ahead = visible(word), 0
         # A line is broken before a word that does not fit.
         if not isinstance(text, str):
-            ahead = min(len(left), width)
+            ahead = min(columns(left), width)
         elif not word.isspace() and (number == 0 or text[number - 1].isspace()):
-            ahead = len(text[number : number + width + 1].split(maxsplit=1)[0])
+            ahead = columns(text[number : number + width + 1].split(maxsplit=1)[0])
         if column and ahead <= width < column + ahead:
             line, column = line + 1, 0
         while left:  # A word that is longer than a line goes on in the next.
-            if column >= width:
+            if column and column + _room(left[0]) > width:
                 line, column = line + 1, 0
-            piece, left = left[: width - column], left[width - column :]
+            most = 1
+            while most < len(left) and column + _room(left[: most + 1]) <= width:
+                most += 1
+            piece, left = left[:most], left[most:]
             pieces.append((piece, number, line, column))
-            column += len(piece)
+            column += _room(piece)
             widest = max(widest, column)
         if not isinstance(text, str):
             column += 1
         elif word == "\n":
             line, column = line + 1, 0
     return pieces, max((line for *_, line, _ in pieces), default=0) + 1, widest
+
+
+def _room(piece: str) -> int:
+    """The columns of a piece of text: one at least, as a mark that is a step of its own is to be seen."""
+    return max(columns(piece), 1)
 
 
 def saturation(trace: Trace | LayerTrace) -> Figure:
@@ -330,13 +355,13 @@ def saturation(trace: Trace | LayerTrace) -> Figure:
     >>> [axes.get_title("left") for axes in figure.axes]
     ['update', 'reset']
     """
-    layer = _one(trace)
+    layer = one_layer("trace", trace)
     found = _saturation(layer)
-    columns = min(len(found), 4)
-    rows = math.ceil(len(found) / columns)
-    made = figure(max(2.0 * columns + 0.6, 4.0), 2.1 * rows + 0.7, f"{layer.name}: {layer.cell}")
+    across = min(len(found), 4)
+    rows = math.ceil(len(found) / across)
+    made = figure(max(2.0 * across + 0.6, 4.0), 2.1 * rows + 0.7, f"{layer.name}: {layer.cell}")
     for number, (name, (closed, opened)) in enumerate(found.items()):
-        axes = made.add_subplot(rows, columns, number + 1, aspect="equal")
+        axes = made.add_subplot(rows, across, number + 1, aspect="equal")
         axes.plot([0, 1], [1, 0], color="0.6", linewidth=0.8, linestyle="--")
         alpha = 0.8 if len(closed) <= 32 else 0.35
         axes.scatter(
@@ -356,7 +381,7 @@ def gradient_norms(norms: Mapping[str, Any]) -> Figure:
     """How fast gradients vanish, or explode, on their way back through time: one line for each network.
 
     The line is the median over the sequences, with the middle half of them around it. It ends where the
-    gradient is zero, which has no place on a logarithmic axis.
+    gradient is zero, which has no place on a logarithmic axis; where it is nothing else, the name says so.
 
     Args:
         norms: What `kerasrnn.analysis.gradient_norms` gave, by the name of each network: `(batch, time)` or
@@ -366,7 +391,8 @@ def gradient_norms(norms: Mapping[str, Any]) -> Figure:
         The figure.
 
     Raises:
-        ValueError: If there are none, or one is of another shape.
+        TypeError: If it is no mapping.
+        ValueError: If there are none, one is of another shape, or is NaN or negative.
 
     Example:
 
@@ -374,6 +400,10 @@ def gradient_norms(norms: Mapping[str, Any]) -> Figure:
     >>> kerasrnn.plot.gradient_norms({"halves": [0.25, 0.5, 1.0]}).axes[0].get_yscale()
     'log'
     """
+    if not isinstance(norms, Mapping):
+        raise TypeError(
+            f"`norms` must be a dictionary, norms by the network's name, got {norms!r}."
+        )
     if not norms:
         raise ValueError("`norms` must hold at least one network, got none.")
     made = figure(6.6, max(3.4, 0.2 * len(norms) + 0.8))
@@ -385,6 +415,8 @@ def gradient_norms(norms: Mapping[str, Any]) -> Figure:
             raise ValueError(
                 f"`norms[{name!r}]` must have the shape (batch, time), got {np.shape(given)}."
             )
+        if not (values >= 0).all():
+            raise ValueError(f"`norms[{name!r}]` must hold norms: at least 0, and none NaN.")
         longest = max(longest, values.shape[1])
         before = np.arange(values.shape[1], 0, -1)
         low, middle, high = np.percentile(values, (25, 50, 75), axis=0)
@@ -396,7 +428,7 @@ def gradient_norms(norms: Mapping[str, Any]) -> Figure:
             middle,
             color=colour,
             linestyle=dash,
-            label=name,
+            label=name if values.any() else f"{name}: zero",
             marker="." if longest == 1 else "",
         )
     axes.set_yscale("log")
@@ -404,43 +436,41 @@ def gradient_norms(norms: Mapping[str, Any]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     axes.set_xlabel("steps before the loss", fontsize=SMALL)
     axes.set_ylabel("norm of the gradient at the state", fontsize=SMALL)
-    axes.tick_params(labelsize=SMALL)
+    axes.tick_params(which="both", labelsize=SMALL)
     axes.grid(alpha=0.3, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     made.legend(loc="outside right center", fontsize=SMALL, frameon=False)
     return made
 
 
-def _one(trace: Trace | LayerTrace) -> LayerTrace:
-    """The one layer of a trace."""
-    if isinstance(trace, LayerTrace):
-        return trace
-    if not isinstance(trace, Trace):
-        raise TypeError(f"`trace` must be what `kerasrnn.trace` gave, got {trace!r}.")
-    if len(trace) > 1:
-        raise ValueError(
-            f"The trace has the layers {', '.join(map(repr, trace))}: take one, "
-            f"`trace[{next(iter(trace))!r}]`."
-        )
-    return next(iter(trace.values()))
-
-
-def _steps(layer: LayerTrace, sequence: int, tokens: Sequence[str] | None) -> np.ndarray:
-    """The steps to show of a sequence."""
+def _steps(
+    layer: LayerTrace, sequence: Any, tokens: Sequence[str] | None
+) -> tuple[int, list[str] | None, np.ndarray]:
+    """The number of the sequence, its tokens, and its steps that are to be shown."""
     batch, time = layer.output.shape[:2]
-    if not -batch <= sequence < batch:
-        raise ValueError(f"`sequence` must be less than the batch of {batch}, got {sequence!r}.")
-    if isinstance(tokens, str):
-        raise ValueError(f"`tokens` must be a list of words, got the one string {tokens!r}.")
-    if tokens is None or len(tokens) == time:
-        return np.arange(time)
+    sequence = _integer("sequence", sequence, -batch, batch - 1)
+    if tokens is None:
+        return sequence, None, np.arange(time)
+    tokens = strings("tokens", tokens)
+    if len(tokens) == time:
+        return sequence, tokens, np.arange(time)
     counting = np.arange(time) if layer.mask is None else np.flatnonzero(layer.mask[sequence])
-    if len(tokens) != len(counting) or not len(tokens):
+    if len(tokens) != len(counting) or not tokens:
         masked = f", or of the {len(counting)} that count" if layer.mask is not None else ""
         raise ValueError(
             f"`tokens` must hold a word for each of {time} steps{masked}; got {len(tokens)}."
         )
-    return counting
+    return sequence, tokens, counting
+
+
+def _integer(name: str, value: Any, least: int, most: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = most + 1
+    if not least <= number <= most:
+        raise ValueError(f"`{name}` must be an integer from {least} to {most}, got {value!r}.")
+    return number
 
 
 def _heat_maps(
@@ -455,7 +485,7 @@ def _heat_maps(
     made = figure(width + MARGIN, len(panels) * (height + 0.32) + words_height(tokens) + 0.7, title)
     all_axes = made.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (name, values, valve) in zip(all_axes, panels, strict=True):
-        heat_map(axes, values, valve=valve, most=most, height=height)
+        heat_map(axes, values, valve=valve, most=most, width=width - 0.2, height=height)
         axes.set_title(name, loc="left", fontsize=NORMAL)
         axes.tick_params(axis="x", length=0 if axes is not all_axes[-1] else 2)
     number_steps(all_axes[-1], tokens, steps, width - 0.2)

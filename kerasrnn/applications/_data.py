@@ -6,7 +6,7 @@ import abc
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -59,6 +59,7 @@ def held_out(
     kind: type[TrainingConfig],
     load_corpus: Callable[[Any], Any],
     read_parts: Callable[[Any], dict[str, Any]],
+    part: Literal["test", "validation"] = "test",
 ) -> tuple[str, Any, Any]:
     """What to measure a trained model on: the name of the part, the data set, and the rows.
 
@@ -69,14 +70,22 @@ def held_out(
         kind: The class of the run's settings.
         load_corpus: From the settings to the three parts.
         read_parts: From `data` to the parts that the data set comes with.
+        part: The part to take. One to choose settings by must be there, or have been held out.
+
+    Raises:
+        ValueError: If there is no such part.
     """
+    if part not in ("test", "validation"):
+        raise ValueError(f"`part` must be 'test' or 'validation', got {part!r}.")
     if data.dataset:
         parts = read_parts(data)
-        return "test" if "test" in parts else "all", data.dataset, parts.get("test", parts["train"])
+        if part not in parts and part != "test":
+            raise ValueError(f"`part` is {part!r}, but the data set has only {', '.join(parts)}.")
+        return part if part in parts else "all", data.dataset, parts.get(part, parts["train"])
     config: Any = config_of(run, kind, data.data_dir)
     corpus = load_corpus(config)
     RunFolder(run).check_data(corpus.digest())
-    return "test", config.dataset, corpus.test
+    return part, config.dataset, getattr(corpus, part)
 
 
 class LengthBatches(abc.ABC):

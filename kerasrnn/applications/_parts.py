@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerasrnn import cells
+from kerasrnn.applications.text import LEVELS
 from kerasrnn.layers import Recurrent
+
+# What no token of a level has in it: white space is what parts words, and Keras's table of strings reads
+# no further than a zero character.
+NO_TOKEN = {"word": re.compile(r"[ \t-\r\0]"), "character": re.compile(r"\0")}
 
 
 def recurrent_layer(
@@ -79,32 +87,85 @@ def seeds(seed: int | None, count: int) -> Iterator[int]:
     Raises:
         ValueError: If the seed is not a whole number.
     """
-    if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
-        raise ValueError(f"`seed` must be a whole number, at least 0, or None; got {seed!r}.")
+    check_seed(seed)
     root = np.random.SeedSequence(random.getrandbits(32) if seed is None else seed)
     return iter(root.generate_state(count).tolist())
 
 
-def check_counts(**values: Any) -> None:
-    """Refuse what is not a positive integer, by name."""
+def check_counts(least: int = 1, /, **values: Any) -> None:
+    """Refuse what is not a whole number of at least `least`, by name."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
+        if not _is_whole(value, least):
+            kind = "a positive integer" if least == 1 else f"a whole number, at least {least}"
+            raise ValueError(f"`{name}` must be {kind}, got {value!r}.")
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse what is neither None nor a whole number that a seed can be."""
+    if seed is not None and not _is_whole(seed, 0):
+        raise ValueError(f"`seed` must be a whole number, at least 0, or None; got {seed!r}.")
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and value >= least
+
+
+def check_numbers(**values: Any) -> None:
+    """Refuse what is not a finite number of at least 0, by name."""
+    for name, value in values.items():
+        if not (isinstance(value, Real) and 0 <= float(value) < math.inf):
+            raise ValueError(f"`{name}` must be a number of at least 0, got {value!r}.")
 
 
 def check_rates(**values: Any) -> None:
     """Refuse what is not a fraction below 1, by name."""
     for name, rate in values.items():
-        if not 0 <= rate < 1:
+        if not (isinstance(rate, Real) and 0 <= float(rate) < 1):
             raise ValueError(f"`{name}` must be at least 0 and less than 1, got {rate!r}.")
 
 
-def check_texts(texts: Sequence[str]) -> None:
-    """Refuse one string where a list of them is meant, and what is no string."""
+def check_texts(texts: Iterable[Any]) -> list[Any]:
+    """The texts as a list. Refuse one string where several are meant, and what is no string of Unicode."""
     if isinstance(texts, (str, bytes)):
         raise ValueError(f"`texts` must be a list of strings, got the one string {texts[:80]!r}.")
+    texts = list(texts)
     if wrong := [text for text in texts if not isinstance(text, (str, bytes))]:
         raise ValueError(f"`texts` must be a list of strings, got {wrong[0]!r} in it.")
+    for text in texts:
+        if isinstance(text, str):
+            check_unicode(texts=text)
+    return texts
+
+
+def check_unicode(**texts: str) -> None:
+    """Refuse a string with half a character (a lone surrogate) in it, by name."""
+    for name, text in texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"`{name}` has half a character, {text[error.start]!r}, at place {error.start}, which "
+                "UTF-8 cannot write: leave it out, or put another in its place."
+            ) from None
+
+
+def check_tokens(vocabulary: Sequence[str], level: str) -> None:
+    """Refuse an unknown level, and tokens that no text of that level can have."""
+    if level not in LEVELS:
+        raise ValueError(f"`level` must be one of {LEVELS}, got {level!r}.")
+    for token in vocabulary:
+        if not isinstance(token, str) or not token:
+            raise ValueError(f"`vocabulary` must hold strings that are not empty, got {token!r}.")
+        if level == "character" and len(token) != 1:
+            raise ValueError(
+                f"`vocabulary` must hold single characters at the level of characters, got {token!r}."
+            )
+        if NO_TOKEN[level].search(token):
+            raise ValueError(
+                f"`vocabulary` holds {token!r}: white space parts words, and the zero character can be in "
+                "no token. Leave it out."
+            )
 
 
 def check_names(least: int, **values: Sequence[str]) -> None:

@@ -172,7 +172,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         content = {
             "task": config.task,
-            **_versions(),
+            **versions(),
             "data": data,
             "config": dataclasses.asdict(config),
         }
@@ -276,7 +276,7 @@ class RunFolder:
 
     def write_metrics(self, measured: dict[str, Any], config: RunConfig) -> dict[str, Any]:
         """Write `metrics.json`: what was measured, with which settings and versions."""
-        metrics = {**measured, **_versions(), "config": dataclasses.asdict(config)}
+        metrics = {**measured, **versions(), "config": dataclasses.asdict(config)}
         self.write_json("metrics.json", metrics)
         return metrics
 
@@ -316,10 +316,16 @@ class RunFolder:
             ) from error
 
     def draw_history(self) -> None:
-        """Draw `learning_curve.png`: loss and accuracy over the epochs, training and validation."""
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
+        """Draw `learning_curve.png`: loss and accuracy over the epochs, training and validation.
 
+        Without matplotlib it says so, and that is all: the numbers are in `history.csv`.
+        """
+        try:
+            from matplotlib.figure import Figure
+            from matplotlib.ticker import MaxNLocator
+        except ImportError:
+            print('no learning_curve.png: pictures need matplotlib: pip install "kerasrnn[plot]"')
+            return
         # What was measured in training and in validation, the loss first.
         names = [name for name in self.history[0] if f"val_{name}" in self.history[0]]
         names = sorted(names, key=lambda name: (name != "loss", name))[:3]
@@ -405,7 +411,8 @@ def export(run: str | Path, out: str | Path, overwrite: bool = False) -> None:
         model.export(str(beside))
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions that a run is made with."""
     return {
         "kerasrnn": __version__,
         "keras": keras.__version__,

@@ -8,12 +8,14 @@ import functools
 import hashlib
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasrnn.applications._runs import seed_states
@@ -168,24 +170,29 @@ class Team:
         start, stop = (size * end // len(self.workers) for end in (self.worker, self.worker + 1))
         return tf.pad(value[start:stop], [[start, size - stop], [0, 0]])
 
-    def agree(self, *facts: Any) -> None:
-        """See that all workers have the same data and settings.
+    def agree(self, **facts: Any) -> None:
+        """See that all workers have the same data, settings or versions.
 
         Args:
-            *facts: What must be the same, such that `json` takes it or `str` does.
+            **facts: What must be the same, by name; the same names everywhere.
 
         Raises:
-            ValueError: If they differ.
+            ConnectionError: If a worker is lost.
+            ValueError: If they differ; the message names in what.
         """
-        text = json.dumps(facts, sort_keys=True, default=str)
-        # As many bits as stay exact when they are summed over all workers.
-        number = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
-        found = tf.Variable(number, dtype=tf.int64)
-        self.pool([found])
-        if int(found) != number * max(1, len(self.workers)):
+        # As many bits of each as stay exact when they are summed over all workers.
+        numbers = np.array(
+            [int(hashlib.sha256(repr(v).encode()).hexdigest()[:8], 16) for v in facts.values()]
+        )
+        found = tf.Variable(numbers)
+        with _lost_workers_named():
+            self.pool([found])
+        same = found.numpy() == numbers * max(1, len(self.workers))
+        if not same.all():
+            differ = (name for name, agreed in zip(facts, same, strict=True) if not agreed)
             raise ValueError(
-                "The workers differ in their data, their settings or their versions: start each with "
-                "the same command and the same files."
+                f"The workers differ in {', '.join(f'{name} (here {facts[name]!r})' for name in differ)}: "
+                "start each with the same command, the same files and the same versions of all packages."
             )
 
 
@@ -227,17 +234,20 @@ def read_tf_config(text: str | None) -> tuple[list[str], int]:
         )
     for job, addresses in cluster.items():
         if not isinstance(addresses, list) or not addresses or not all(map(_is_address, addresses)):
-            raise wrong(f"`{job}` in TF_CONFIG must be a list of host:port, got {addresses!r}.")
+            raise wrong(
+                f"`{job}` in TF_CONFIG must be a list of host:port, each host a name or an IPv4 address "
+                f"(TensorFlow listens to no others), got {addresses!r}."
+            )
     workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
     if len(set(workers)) < len(workers) or len(cluster.get("chief", [])) > 1:
         raise wrong(f"TF_CONFIG must name each worker once, and one chief at most, got {cluster}.")
     task = config.get("task")
     job, index = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
-    if job not in cluster:
+    if not isinstance(job, str) or job not in cluster:
         raise wrong(
             f"The `task` of TF_CONFIG is {task!r}, the jobs of its cluster {list(cluster)}."
         )
-    if not isinstance(index, int) or not 0 <= index < len(cluster[job]):
+    if type(index) is not int or not 0 <= index < len(cluster[job]):
         raise wrong(
             f"The `index` of the task in TF_CONFIG is {index!r}, and must be a number from 0 to "
             f"{len(cluster[job]) - 1}, as there are {len(cluster[job])} of `{job}`."
@@ -246,8 +256,8 @@ def read_tf_config(text: str | None) -> tuple[list[str], int]:
 
 
 def _is_address(given: Any) -> bool:
-    host, _, port = given.rpartition(":") if isinstance(given, str) else ("", "", "")
-    return bool(host) and port.isdecimal() and 0 < int(port) < 2**16
+    found = isinstance(given, str) and re.fullmatch(r"[\w.-]+:(\d+)", given, re.ASCII)
+    return bool(found) and 0 < int(found[1]) < 2**16
 
 
 def _wait_for_all(workers: Sequence[str], worker: int, seconds: float) -> None:
@@ -281,7 +291,7 @@ def _wait_for_all(workers: Sequence[str], worker: int, seconds: float) -> None:
 def _answers(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+        socket.create_connection((host, int(port)), timeout=1).close()
     except OSError:
         return False
     return True
@@ -330,6 +340,18 @@ class Steps:
 
 
 @contextlib.contextmanager
+def _lost_workers_named() -> Iterator[None]:
+    """Within this, TensorFlow's errors about a worker that does not answer are clear."""
+    try:
+        yield
+    except LOST as error:
+        raise ConnectionError(
+            "The training stopped, as another worker is gone or does not answer. Start all workers again: a "
+            "run that had begun goes on by --resume, after its last whole epoch."
+        ) from error
+
+
+@contextlib.contextmanager
 def replicated(
     team: Team, model: Any, counted: Counted, updates: int, measured: int
 ) -> Iterator[None]:
@@ -349,10 +371,17 @@ def replicated(
 
     Raises:
         ConnectionError: If a worker is lost.
+        ValueError: If the model has weights that are not trained, as those of a batch normalization: each
+            worker would have its own.
     """
     if team.strategy is None:
         yield
         return
+    if model.non_trainable_weights:
+        raise ValueError(
+            "`strategy` takes models all of whose weights are trained, as the workers share gradients only; "
+            f"not trained are {', '.join(weight.path for weight in model.non_trainable_weights)}."
+        )
     parted = hasattr(model, "part")
     (tracker,) = [metric for metric in model.metrics if metric.name == "loss"]
 
@@ -410,20 +439,17 @@ def replicated(
 
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    # The same weights everywhere, to the last bit, and draws of dropout of its own for each worker.
-    team.pool(model.weights, lambda value: value if team.chief else tf.zeros_like(value))
+    # Draws of dropout of its own for each worker.
     for seed in seed_states(model):
         seed.assign_add([team.worker, 0])
     carried = getattr(model, "carried_in_training", ())
     model.train_function = Steps(team, model, updates, train, carried)
     model.test_function = Steps(team, model, measured, test)
     try:
-        yield
-    except LOST as error:
-        raise ConnectionError(
-            "The training stopped, as another worker is gone or does not answer. Start all workers again, "
-            "with --resume: the last whole epoch is kept."
-        ) from error
+        with _lost_workers_named():
+            # The same weights everywhere, to the last bit.
+            team.pool(model.weights, lambda value: value if team.chief else tf.zeros_like(value))
+            yield
     finally:
         model.train_function = model.test_function = None
 

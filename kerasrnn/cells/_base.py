@@ -126,6 +126,12 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         return ()
 
     @property
+    def valves(self) -> tuple[str, ...]:
+        """The gates between 0 and 1. The others are values of any sign, offered to the state."""
+        every = (*self.gates, *self.derived_gates)
+        return tuple(gate for gate in every if "candidate" not in gate.split("_"))
+
+    @property
     def counters(self) -> tuple[str, ...]:
         """The states that count and do not learn."""
         return ()

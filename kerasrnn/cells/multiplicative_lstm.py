@@ -29,6 +29,7 @@ class MultiplicativeLSTMCell(MemoryCell):
 
     gates = ("input", "forget", "candidate", "output", "multiplicative")
     bias_gates = gates[:4]
+    valves = ("input", "forget", "output")
 
     def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
         h, c = states

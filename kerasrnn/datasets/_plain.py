@@ -121,7 +121,7 @@ class PlainText:
             name: What an error's message calls them, with their number.
 
         Raises:
-            ValueError: If there is no text in them.
+            ValueError: If there is no text in them, or they are one text alone.
 
         Example:
 
@@ -130,6 +130,10 @@ class PlainText:
         >>> len(text), [b"".join(pieces) for pieces in text.documents()]
         (14, [b'one\ntwo\n', b'three\n'])
         """
+        if isinstance(texts, (str, bytes)):
+            raise ValueError(
+                f"`texts` must be a list of documents, got the one text {texts[:80]!r}: put it into a list."
+            )
         coded = (text.encode() if isinstance(text, str) else text for text in texts)
         return _text_of(
             (_Document(f"{name} {n}", data, 0, len(data)) for n, data in enumerate(coded)), name
@@ -172,6 +176,9 @@ class PlainText:
             fraction: The size of the end, between 0 and 1, in bytes.
             seed: Not used: text is cut in one way only. Other data sets draw what they cut off.
 
+        Raises:
+            ValueError: If the fraction does not lie between 0 and 1.
+
         Example:
 
         >>> from kerasrnn.datasets import PlainText
@@ -179,6 +186,8 @@ class PlainText:
         >>> [b"".join(pieces) for pieces in rest.documents()]
         [b'one\ntwo\nthree\n']
         """
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"`fraction` must lie between 0 and 1, got {fraction!r}.")
         whole = len(self)
         left = whole - round(fraction * whole)
         before: list[_Document] = []

@@ -30,7 +30,8 @@ def from_addons(
         source: A TensorFlow checkpoint's path, or a mapping of names to arrays, such as
             `{weight.name: weight.numpy() for weight in cell.weights}`. The last part of a name counts;
             `:0` and what checkpoints put behind it do not. What else there is is left alone.
-        prefix: How the name of the cell begins, where `source` holds several.
+        prefix: The name of the cell, or the first parts of it, where `source` holds several:
+            `"rnn/peephole_lstm_cell"` is not `"rnn/peephole_lstm_cell_1"`.
         recurrent_activation: The cell's: `"sigmoid"` is the default there as well. `"hard_sigmoid"` is
             taken as that of Keras 2, x / 5 + 1 / 2, with which the cell was trained. Keras 3 has
             x / 6 + 1 / 2, so the weights of the gates become 6 / 5 of what they were: the same outputs.
@@ -41,6 +42,7 @@ def from_addons(
         The layer, built.
 
     Raises:
+        FileNotFoundError: If there is no checkpoint at the path.
         ValueError: If there is no such cell, several, or one with a weight missing or of a wrong shape.
 
     Example:
@@ -85,7 +87,14 @@ def _arrays(source: Any) -> dict[str, Any]:
         )
     import tensorflow as tf
 
-    reader = tf.train.load_checkpoint(os.fspath(source))
+    path = os.fspath(source)
+    try:
+        reader = tf.train.load_checkpoint(path)
+    except (tf.errors.NotFoundError, ValueError) as error:  # No file, or a folder without any.
+        raise FileNotFoundError(
+            f"`source` must be the path of a checkpoint, without `.index` or `.data-...`, got {path!r}: "
+            f"{error}"
+        ) from None
     # The strings in it, such as the graph of its objects, are no weights.
     dtypes = reader.get_variable_to_dtype_map()
     return {name: reader.get_tensor(name) for name, dtype in dtypes.items() if dtype.is_floating}
@@ -94,10 +103,11 @@ def _arrays(source: Any) -> dict[str, Any]:
 def _only_cell(arrays: Mapping[str, Any], prefix: str) -> dict[str, np.ndarray]:
     """The weights, by their roles, of the only cell with peepholes under the prefix."""
     cells: dict[str, dict[str, np.ndarray]] = {}
+    beginning = prefix and prefix.rstrip("/") + "/"
     for name, array in arrays.items():
         plain = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").removesuffix(":0")
         cell, _, role = plain.rpartition("/")
-        if role in ROLES and name.startswith(prefix):
+        if role in ROLES and f"{cell}/".startswith(beginning):
             cells.setdefault(cell, {})[role] = np.asarray(array, dtype="float64")
     cells = {name: cell for name, cell in cells.items() if not cell.keys().isdisjoint(PEEPHOLES)}
     if len(cells) != 1:
@@ -115,7 +125,13 @@ def _sizes(found: Mapping[str, np.ndarray]) -> tuple[int, int]:
     """Units and features, if all weights are there and agree on them."""
     if missing := [name for name in ROLES if name not in found and name != "bias"]:
         raise ValueError(f"`source` misses {', '.join(missing)} of its PeepholeLSTMCell.")
-    units, features = found[PEEPHOLES[0]].size, found["kernel"].shape[0]
+    units, kernel = found[PEEPHOLES[0]].size, found["kernel"]
+    if kernel.ndim != 2:
+        raise ValueError(
+            f"`kernel` must have the shape (features, {4 * units}) in a PeepholeLSTMCell of {units} "
+            f"units, got {kernel.shape}."
+        )
+    features = kernel.shape[0]
     shapes = {
         "kernel": (features, 4 * units),
         "recurrent_kernel": (units, 4 * units),

@@ -16,6 +16,7 @@ from keras import tree
 
 from kerasrnn import cells
 from kerasrnn.interop._onnx_cells import operator_of
+from kerasrnn.interop._onnx_crf import best_paths
 from kerasrnn.interop._onnx_ops import (
     IR_VERSION,
     OPSET,
@@ -25,7 +26,13 @@ from kerasrnn.interop._onnx_ops import (
     onnx_type,
     translate,
 )
-from kerasrnn.interop._walk import check_model, in_its_form, output_names, replaced
+from kerasrnn.interop._walk import (
+    check_model,
+    in_its_form,
+    output_names,
+    replaced,
+    why_not_loop,
+)
 
 Tensor = Any
 
@@ -37,7 +44,7 @@ def to_onnx(model: Any, path: str | Path) -> Path:
     layers LSTM, PeepholeLSTM, CoupledLSTM, GRU and SimpleRNN, of this package or of Keras, become the
     ONNX operators `LSTM`, `GRU` and `RNN`, if their activations are among tanh, sigmoid and relu;
     two in a `keras.layers.Bidirectional` become one bidirectional operator. Any other cell becomes a
-    `Scan`, whose body is the cell's step. Masks mean what they mean here, whatever their pattern:
+    `Scan`, whose body is the cell's step, and a CRF two, one for the scores and one for the tags. Masks mean what they mean here, whatever their pattern:
     an operator gets the steps that count, and their number as its `sequence_lens`.
 
     Args:
@@ -81,7 +88,13 @@ def to_onnx(model: Any, path: str | Path) -> Path:
 def _check(model: Any) -> None:
     check_model(model, "to_onnx")
     for layer in _layers(model):
-        if getattr(layer, "stateful", False) and isinstance(layer, keras.layers.RNN):
+        is_rnn = isinstance(layer, keras.layers.RNN)
+        if is_rnn and (reason := why_not_loop(layer)):
+            raise ValueError(
+                f"`model` holds the layer {layer.name!r} ({type(layer).__name__}), which ONNX export does "
+                f"not know: {reason}."
+            )
+        if is_rnn and layer.stateful:
             raise ValueError(
                 f"`model` holds the stateful layer {layer.name!r}, and an ONNX file keeps nothing "
                 "between calls: make the states inputs and outputs of the model instead, by "
@@ -106,12 +119,13 @@ def _model_proto(model: Any) -> Any:
     def call(*inputs: Tensor) -> list[Tensor]:
         return tree.flatten(model(in_its_form(model, inputs), training=False))
 
-    with _recorded(_layers(model)) as runs:
+    with _recorded(_layers(model)) as runs, best_paths(_layers(model)) as paths:
         function = tf.function(call, autograph=False).get_concrete_function(*specs)
     names = [x.name for x in tensors]
     writer = Writer()
+    sources = [*_sources(_layers(model), runs), *paths]
     try:
-        results = translate(writer, function, names, _sources(_layers(model), runs))
+        results = translate(writer, function, names, sources)
     except UnknownOperationError as error:
         raise ValueError(_refusal(model, error)) from None
     outputs = output_names(model, names)
@@ -239,18 +253,18 @@ def _recorded(layers: Sequence[Any]) -> Iterator[list[Run]]:
 
         return call
 
-    changed = [(layer, "inner_loop", instead_of_loop(layer)) for layer in layers if _is_rnn(layer)]
+    changed = [
+        (layer, "inner_loop", instead_of_loop(layer))
+        for layer in layers
+        if isinstance(layer, keras.layers.RNN)
+    ]
     changed += [
         (layer, "call", instead_of_steps(layer))
         for layer in layers
-        if isinstance(layer, keras.layers.TimeDistributed)
+        if type(layer) is keras.layers.TimeDistributed
     ]
     with replaced(changed):
         yield runs
-
-
-def _is_rnn(layer: Any) -> bool:
-    return isinstance(layer, keras.layers.RNN)
 
 
 def _sizes(x: Tensor) -> list[Any]:
@@ -431,25 +445,14 @@ class _Scan(Source):
             ]
 
         one_step = [tf.TensorSpec((None, *x.shape[2:]), x.dtype) for x in run.read]
-        body = helper.make_graph(
-            inner.nodes,
-            layer.name,
-            [*described(old, tensors), *described(step, one_step)],
-            described(kept, [*tensors, *tensors[: layer.return_sequences]]),
-        )
         every = layer.return_sequences
-        # ONNX's helper cannot tell the type of an empty list.
-        where: dict[str, Any] = {"scan_output_axes": [1]} if every else {}
-        last, *final = w.add(
-            "Scan",
-            *carried,
-            *sequences,
-            results=len(kept),
-            body=body,
-            num_scan_inputs=len(sequences),
-            scan_input_axes=[1] * len(sequences),
-            scan_input_directions=[int(layer.go_backwards)] * len(sequences),
-            **where,
+        last, *final = w.scan(
+            inner,
+            [*described(old, tensors), *described(step, one_step)],
+            described(kept, [*tensors, *tensors[:every]]),
+            carried,
+            sequences,
+            backwards=layer.go_backwards,
         )
         final, outputs = (final[:-1], final[-1]) if every else (final, "")
         return [last, outputs, *final]

@@ -72,6 +72,52 @@ class Writer:
         back, far = [-1] * len(axes), [np.iinfo("int64").min] * len(axes)
         return self.add("Slice", value, *(self.integers(*each) for each in (back, far, axes, back)))
 
+    def scan(
+        self,
+        body: Writer,
+        read: Sequence[Any],
+        given: Sequence[Any],
+        carried: Sequence[str],
+        sequences: Sequence[str],
+        *,
+        backwards: bool = False,
+        restored: bool = False,
+    ) -> list[str]:
+        """Run a body over the steps of sequences `(batch, time, ...)`, of which there is at least one.
+
+        Args:
+            body: What `inner` made, with the nodes of one step.
+            read: ONNX's descriptions of what one step reads: what is carried, then the sequences' steps.
+            given: Of what it gives: what is carried on, then the outputs.
+            carried: What the first step reads of the former.
+            sequences: The sequences.
+            backwards: Whether the last step is the first.
+            restored: Whether the outputs are in the order of time even then.
+
+        Returns:
+            What the last step carried on, then the outputs of all steps.
+        """
+        from onnx import helper
+
+        outputs = len(given) - len(carried)
+        attributes: dict[str, Any] = {
+            "scan_input_axes": [1] * len(sequences),
+            "scan_input_directions": [int(backwards)] * len(sequences),
+            "scan_output_axes": [1] * outputs,
+            "scan_output_directions": [int(restored)] * outputs,
+        }
+        results = self.add(
+            "Scan",
+            *carried,
+            *sequences,
+            results=len(given),
+            body=helper.make_graph(body.nodes, "step", read, given),
+            num_scan_inputs=len(sequences),
+            # ONNX's helper cannot tell the type of an empty list.
+            **{name: value for name, value in attributes.items() if value},
+        )
+        return [results] if isinstance(results, str) else results
+
     def initializers(self) -> list[Any]:
         """Everything fixed that some node reads."""
         from onnx import numpy_helper
@@ -128,8 +174,11 @@ def translate(
     variables = {id(variable.handle): variable for variable in function.variables}
     for inside, outside in zip(captured, function.captured_inputs, strict=True):
         value = variables.get(id(outside), outside)
-        hint = getattr(value, "path", value.name if inside.dtype == tf.resource else "constant")
-        known[inside.name] = writer.fixed(value.numpy(), hint=hint)
+        if value is outside and inside.dtype == tf.resource:
+            known[inside.name] = ""  # A table of words, say: what reads it has no counterpart.
+        else:
+            hint = getattr(value, "path", "constant")
+            known[inside.name] = writer.fixed(value.numpy(), hint=hint)
     of = {output.name: source for source in sources for output in source.outputs}
     # From the results to what they need, without recursion: a chain of operations may be long.
     waiting = list(function.outputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ import tensorflow as tf
 from keras import tree
 
 from kerasrnn import cells, layers
-from kerasrnn.interop._walk import check_model, in_its_form, output_names, replaced, unique
+from kerasrnn.interop._walk import (
+    check_model,
+    in_its_form,
+    output_names,
+    replaced,
+    unique,
+    why_not_loop,
+)
 
 Tensor = Any
 
@@ -96,13 +103,17 @@ class Streaming:
 
         Returns:
             What the model gives, but for the dimension of time; and the new states.
+
+        Raises:
+            ValueError: If the states are not those of this model, or of another number of streams.
         """
         form = in_its_form(self.model, self._inputs)
         # Up to there only: a list may be what the values of one input are in.
         steps = tree.map_structure_up_to(
             form, lambda spec, x: tf.convert_to_tensor(x, spec.dtype), form, inputs
         )
-        outputs, states = self._step(tree.flatten(steps), states)
+        steps = tree.flatten(steps)
+        outputs, states = self._step(steps, self._checked(states, steps[0].shape[0]))
         return tree.pack_sequence_as(self._output, outputs), states
 
     def export(self, filepath: str | Path) -> None:
@@ -143,6 +154,21 @@ class Streaming:
             beside = Path(folder) / path.name
             archive.write_out(str(beside), verbose=False)
             beside.rename(path)
+
+    def _checked(self, states: Any, batch: int | None) -> dict[str, Tensor]:
+        wanted = {name: (batch, spec.shape[1]) for name, spec in self.states.items()}
+        given: Any = type(states).__name__
+        if isinstance(states, Mapping):
+            given = {name: tuple(tf.convert_to_tensor(x).shape) for name, x in states.items()}
+        if not isinstance(given, dict) or not (
+            given.keys() == wanted.keys()
+            and all(tf.TensorShape(wanted[name]).is_compatible_with(given[name]) for name in wanted)
+        ):
+            raise ValueError(
+                "`states` must be what `initial_state(batch)` or the step before gave, a row for each "
+                f"stream of the inputs: for a batch of {batch} the shapes {wanted}; got {given}."
+            )
+        return {n: tf.convert_to_tensor(states[n], spec.dtype) for n, spec in self.states.items()}
 
     def _advance(
         self, inputs: Sequence[Tensor], states: dict[str, Tensor] | None
@@ -290,7 +316,7 @@ def _why_not_recurrent(layer: Any) -> str | None:
             "its initial states come from elsewhere in the model; give them to `step` as the states "
             "instead"
         )
-    return None
+    return why_not_loop(layer)
 
 
 def _why_not(part: Any) -> str | None:

@@ -8,6 +8,13 @@ from typing import Any
 
 import keras
 
+from kerasrnn import layers
+
+# The layers whose loops over time are known: those of all layers that do not override them.
+_LOOPS = (
+    *(keras.layers.RNN, keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN),
+    layers.Recurrent,
+)
 
 def check_model(model: Any, export: str) -> None:
     """Refuse what is no model that can be traced.
@@ -28,6 +35,24 @@ def check_model(model: Any, export: str) -> None:
         raise ValueError(
             f"`model` must be a functional or Sequential Keras model that is built, got {model!r}."
         )
+
+
+def why_not_loop(layer: Any) -> str | None:
+    """Why an export cannot put something else in the place of a recurrent layer's loop over time."""
+    for method in ("call", "inner_loop"):
+        if not any(getattr(type(layer), method) is getattr(known, method) for known in _LOOPS):
+            return (
+                f"it has a `{method}` of its own, and what that does to the sequence is not known: put "
+                "what is special about the layer into its cell, or into another layer before or behind "
+                "it; or export the model up to there, `keras.Model(model.inputs, what_the_layer_reads)`"
+            )
+    shapes = [tuple(x.shape) for x in keras.tree.flatten(layer.get_initial_state(1))]
+    if any(len(shape) != 2 for shape in shapes):
+        return (
+            f"the states of its cell have the shapes {shapes} for one sequence, and not (1, size): let "
+            "the cell flatten its states"
+        )
+    return None
 
 
 @contextlib.contextmanager

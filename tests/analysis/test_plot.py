@@ -1,5 +1,8 @@
 """Every picture shows what it says, in colours that all can read, and no text lies on another."""
 
+import importlib
+import math
+
 import matplotlib
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from matplotlib.text import Text
 
 import kerasrnn
 from kerasrnn import plot
+from kerasrnn._tables import columns
 from kerasrnn.analysis import LayerTrace, _drawing
 from tests.cells._helpers import CASES
 
@@ -28,9 +32,10 @@ def made_up(units, time, kind="lstm", batch=2, mask=None):
     for gate in gates.values():
         if mask is not None:
             gate[~mask] = np.nan
-    return LayerTrace(
-        "model/a layer", "ACell", gates, {"cell": state}, state, {"cell": state[:, 0]}, mask, False
-    )
+    valves = tuple(name for name in gates if name != "candidate")
+    start = {"cell": state[:, 0]}
+    states = {"cell": state}
+    return LayerTrace("model/a layer", "ACell", gates, states, state, start, mask, False, valves)
 
 
 def assert_legible(figure):
@@ -88,7 +93,7 @@ def test_gates_of_any_size(units, time, with_words):
     tokens = words(time) if with_words else None
     texts = assert_legible(plot.gates(made_up(units, time), tokens, names=["forget", "candidate"]))
     assert {"forget", "candidate", "unit", "opening", "value"} <= set(texts)
-    assert ("word" if tokens else "time step") in texts
+    assert ("token" if tokens else "time step") in texts
 
 
 def test_the_colours_are_the_numbers():
@@ -100,6 +105,39 @@ def test_the_colours_are_the_numbers():
         assert image.get_clim() == ((-1, 1) if name == "candidate" else (0, 1))
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert shown == [f"{number:.2f}" for number in seen.gates["input"][1].ravel()]
+
+
+@pytest.mark.parametrize("units", [100, 512])
+def test_no_unit_is_too_thin_to_be_seen(units):
+    """Each of them is lit for four steps, alone."""
+    figures = []
+    for lit in (0.0, 1.0):
+        seen = made_up(units, 4 * units, batch=1)
+        seen.gates["forget"][...] = lit * np.repeat(np.eye(units), 4, axis=0)
+        figures.append(plot.gates(seen, names=["forget"]))
+    dark, light = (pixels(figure) for figure in figures)
+    box = figures[0].axes[0].get_window_extent()
+    # But for the outermost, on which the frame lies.
+    left, right = int(box.x0) + 8, int(box.x1) - 8
+    changed = np.abs(light - dark).sum(axis=(0, 2))[left:right]
+    assert len(changed) > units and changed.min() > 100
+
+
+def pixels(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba()).astype(int)
+
+
+def test_numbers_stand_in_their_squares_where_they_fit():
+    for units, time, numbers in ((1, 5, 5), (1, 24, 0), (4, 6, 24)):
+        figure = plot.gates(made_up(units, time), names=["forget"])
+        assert_legible(figure)
+        assert len(figure.axes[0].texts) == numbers
+    large = made_up(1, 5)
+    large.states["cell"][...] *= 1e9
+    assert_legible(plot.states(large))
+    assert_legible(plot.states(large, unit=0))
 
 
 def test_only_the_steps_that_count_may_have_words():
@@ -139,15 +177,22 @@ def test_the_belt_is_kept_and_written():
     np.testing.assert_allclose(axes.lines[0].get_ydata(), found.state[0, :, 1], rtol=1e-6)
     heights = [bar.get_height() for bar in axes.containers[0]]
     np.testing.assert_allclose(heights, found.kept[0, :, 1], rtol=1e-6)
-    assert plot.states(made_up(1, 3, "gru")).axes[2].get_title("left") == "= cell"
+    # What no rule explains.
+    panels = plot.states(made_up(1, 3, "gru")).axes
+    assert [axes.get_title("left") for axes in panels[:3]] == ["before", "+ change", "= cell"]
+    texts = assert_legible(plot.states(made_up(1, 3, "gru"), unit=0))
+    assert "before" in texts and not {text for text in texts if "kept" in text or "writ" in text}
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # Not every machine has a font for Japanese.
 @pytest.mark.parametrize(
     "text",
     [
         "short",
         "One unit follows the brackets (as it should)\nand " * 12,
         "x" * 300,
+        "日本語の文章を読む、一つの単位。" * 4,
+        ["日本語", "の", "文章", "mixed", "e\u0301t\u00e9"] * 6,
         TOKENS,
         TOKENS * 50,
     ],
@@ -162,8 +207,20 @@ def test_a_unit_over_any_text(text):
     grid = figure.axes[0].images[0].get_array()
     assert grid.shape[1] <= 40
     pieces = [word.replace("\n", "↵") for word in text]
-    expected = np.repeat(values.astype("float32"), [len(piece) for piece in pieces])
+    expected = np.repeat(values.astype("float32"), [columns(piece) for piece in pieces])
     np.testing.assert_array_equal(grid[np.isfinite(grid)], expected)
+
+
+def test_titles_and_numbers_of_any_length_fit():
+    for title, most in (("x" * 100, 1e6), ("W" * 100, -1.23e-9), ("short", 1.23e9)):
+        assert_legible(plot.unit_over_text([most, -most], "ab", title=title))
+        assert_legible(plot.word_scores(["a", "b"], [most, -most], title=title))
+
+
+def test_a_line_has_room_for_one_wide_sign_at_least():
+    figure = plot.unit_over_text([1, 2, 3], "語ab", width=1)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["語", "a", "b"]
+    assert figure.axes[0].images[0].get_array().shape == (3, 2)
 
 
 def test_lines_of_a_text_end_between_words():
@@ -208,6 +265,19 @@ def test_gradients_of_any_number_of_networks(networks, time):
         for line in axes.lines
     }
     assert len(looks) == min(networks, 28)
+
+
+def test_a_network_without_any_gradient_says_so():
+    texts = assert_legible(plot.gradient_norms({"dead": np.zeros(5)}))
+    assert "dead: zero" in texts
+
+
+def test_the_labels_of_an_axis_are_of_one_size():
+    """Also where the axis spans less than a factor of ten."""
+    axes = plot.gradient_norms({"one": [0.3, 0.5, 0.9]}).axes[0]
+    FigureCanvasAgg(axes.figure).draw()
+    labels = axes.get_yticklabels(which="both")
+    assert {label.get_fontsize() for label in labels if label.get_text()} == {_drawing.SMALL}
 
 
 def test_a_gradient_of_zero_ends_the_line():
@@ -342,21 +412,50 @@ def test_what_cannot_be_drawn():
         plot.gates(kerasrnn.analysis.Trace([seen, other]))
     with pytest.raises(ValueError, match=r"`names` may hold .*got unknown \['update'\]"):
         plot.gates(seen, names=["forget", "update"])
-    with pytest.raises(ValueError, match="`sequence` must be less than the batch of 2, got 2"):
-        plot.states(seen, sequence=2)
+    for names in ([], ()):
+        with pytest.raises(ValueError, match="`names` must hold one gate at least"):
+            plot.gates(seen, names=names)
+    with pytest.raises(ValueError, match="`names` must be a list of strings, got the one 'forget'"):
+        plot.gates(seen, names="forget")
+    for sequence in (2, -3, 0.5, "1", None):
+        with pytest.raises(ValueError, match="`sequence` must be an integer from -2 to 1, got"):
+            plot.states(seen, sequence=sequence)
+    for tokens in ([1, 2, 3], [b"a", b"b", b"c"], np.arange(3)):
+        with pytest.raises(ValueError, match="`tokens` must hold strings, got"):
+            plot.gates(seen, tokens)
+        with pytest.raises(ValueError, match="`text` must hold strings, got"):
+            plot.unit_over_text([1, 2, 3], tokens)
+        with pytest.raises(ValueError, match="`words` must hold strings, got"):
+            plot.word_scores(tokens, [1, 2, 3])
     with pytest.raises(ValueError, match="`tokens` must hold a word for each of 3 steps; got 2"):
         plot.gates(seen, ["a", "b"])
-    with pytest.raises(ValueError, match="`tokens` must be a list of words"):
+    with pytest.raises(ValueError, match="`tokens` must be a list of strings"):
         plot.gates(seen, "abc")
-    with pytest.raises(ValueError, match="`unit` must be from 0 to 1, got 2"):
-        plot.states(seen, unit=2)
+    for unit in (2, -1, 1.5, "1"):
+        with pytest.raises(ValueError, match="`unit` must be an integer from 0 to 1, got"):
+            plot.states(seen, unit=unit)
     with pytest.raises(ValueError, match="a number for each of the 2 characters or words"):
         plot.unit_over_text([0.1], "ab")
-    with pytest.raises(ValueError, match="`width` must be a positive integer, got 0"):
-        plot.unit_over_text([0.1], "a", width=0)
+    for width in (0, 1.5, "1"):
+        with pytest.raises(ValueError, match="`width` must be a positive integer, got"):
+            plot.unit_over_text([0.1], "a", width=width)
+    with pytest.raises(TypeError, match=r"`norms` must be a dictionary.*got \[1\.0\]"):
+        plot.gradient_norms([1.0])
+    for values in ([0.5, math.nan], [1.0, -1.0]):
+        with pytest.raises(ValueError, match=r"`norms\['a'\]` must hold norms: at least 0"):
+            plot.gradient_norms({"a": values})
     with pytest.raises(ValueError, match="`norms` must hold at least one network"):
         plot.gradient_norms({})
     with pytest.raises(ValueError, match=r"`norms\['a'\]` must have the shape \(batch, time\)"):
         plot.gradient_norms({"a": np.zeros((1, 2, 3))})
     with pytest.raises(TypeError, match=r"`cell` must be a cell of kerasrnn\.cells"):
         plot.cell_diagram("lstm")
+
+
+def test_without_matplotlib_it_is_said_what_to_install(no_matplotlib):
+    with pytest.raises(
+        ImportError, match=r'pictures need matplotlib: pip install "kerasrnn\[plot\]"'
+    ):
+        importlib.import_module("kerasrnn.analysis.plot")
+    with pytest.raises(ImportError, match="pictures need matplotlib"):
+        _ = kerasrnn.plot

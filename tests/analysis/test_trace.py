@@ -122,9 +122,17 @@ def test_long_sequences_go_in_parts(monkeypatch, go_backwards):
     own.build(x.shape)
     randomise(own)
     whole = kerasrnn.trace(own, x)[own.name]
-    monkeypatch.setattr(_trace, "CHUNK", 4)
+    monkeypatch.setattr(_trace, "LEAST_STEPS", 4)
+    monkeypatch.setattr(_trace, "MOST_NUMBERS", 0)
     parts = kerasrnn.trace(own, x)[own.name]
     assert_trace(parts, (whole.gates, whole.states, whole.output))
+
+
+def test_the_parts_are_as_long_as_their_numbers_are_few():
+    small, large = cells.LSTMCell(8), cells.LSTMCell(512)
+    assert _trace._at_once([small], 1) == 2**20 // (7 * 8)
+    assert _trace._at_once([small, keras.layers.LSTMCell(8)], 10) == 2**20 // (10 * 8 * (7 + 3))
+    assert _trace._at_once([large], 128) == 64
 
 
 def test_what_a_step_found():
@@ -232,6 +240,23 @@ def test_a_model_of_strings():
     first = next(iter(seen.values()))
     assert_equal(first.mask, np.array([[True] * 3, [True, False, False]]))
     assert np.isnan(first.gates["update"][1, 1:]).all() and first.gates["update"].shape == (2, 3, 3)
+
+
+def test_numbers_and_strings_in_lists():
+    own, x = layers.GRU(2), inputs()
+    own.build(x.shape)
+    seen, listed = (kerasrnn.trace(own, given)[own.name] for given in (x, x.tolist()))
+    assert_equal(listed.output, seen.output)
+    labeler = kerasrnn.applications.SequenceLabeler(
+        ["ada", "sleeps"], ["a"], ["NOUN", "VERB"], units=2, embedding_dim=2
+    )
+    seen = next(iter(kerasrnn.trace(labeler, [["Ada", "sleeps"], ["Ada", ""]]).values()))
+    assert_equal(seen.mask, np.array([[True, True], [True, False]]))
+    model = kerasrnn.applications.LanguageModel(
+        ["a", "b"], level="character", units=2, embedding_dim=2
+    )
+    seen = next(iter(kerasrnn.trace(model, [model.numbers("abba")]).values()))
+    assert seen.output.shape[:2] == (1, 4)
 
 
 def test_a_subclassed_model_with_lists_of_layers():
@@ -413,6 +438,12 @@ def test_what_cannot_be_traced():
         kerasrnn.trace(own, x, MASK[:, :2])
     with pytest.raises(ValueError, match="`inputs` must be a batch"):
         kerasrnn.trace(own, "a film")
+    data = tf.data.Dataset.from_tensors(x)
+    with pytest.raises(
+        TypeError, match=r"`inputs` must be one batch, got .*`next\(iter\(dataset\)\)`"
+    ):
+        kerasrnn.trace(own, data)
+    assert_equal(kerasrnn.trace(own, next(iter(data)))[own.name].mask, None)
     with pytest.raises(ValueError, match="ran a step: the sequences are empty"):
         kerasrnn.trace(own, x[:, :0])
     with pytest.raises(ValueError, match="`inputs` must be numbers or strings, got the symbolic"):

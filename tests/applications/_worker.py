@@ -34,7 +34,7 @@ class Seen(keras.metrics.Metric):
         return tf.reduce_max(tf.abs(self.counts - 1))  # 0 if each was there once
 
 
-def train_plainly(team):
+def train_plainly(team, callbacks=()):
     """Train a small model with masks, weights of the examples, sparse gradients and a penalty.
 
     There are five batches in an epoch; the last one has a single example.
@@ -61,7 +61,7 @@ def train_plainly(team):
         weighted_metrics=["mse"],
     )
     with replicated(team, model, sequences, 5, 5):
-        fitted = model.fit(batches, validation_data=batches, epochs=3, shuffle=False, verbose=0)
+        fitted = model.fit(batches, validation_data=batches, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
     return {
         "weights": np.concatenate([v.numpy().ravel() for v in model.weights]),
         "history": np.array([fitted.history[name] for name in sorted(fitted.history)]),
@@ -71,9 +71,13 @@ def train_plainly(team):
 
 
 class Watcher(keras.callbacks.Callback):
-    """Keeps the weights at the end of training; or ends the process before, as a failing machine does."""
+    """Keeps the weights at the end of training; or ends the process before, as a failing machine does.
 
-    def __init__(self, kill):
+    Args:
+        kill: The epoch and the batch after which to end it.
+    """
+
+    def __init__(self, kill=None):
         super().__init__()
         self.kill = kill
         self.weights = None
@@ -82,7 +86,7 @@ class Watcher(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        if [self.epoch, batch] == self.kill:
+        if (self.epoch, batch) == self.kill:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def on_train_end(self, logs=None):
@@ -95,7 +99,7 @@ def train_task(name, settings, kill=None, **more):
     Args:
         name: The task.
         settings: Its settings.
-        kill: The epoch and the batch after which worker 1 dies.
+        kill: The worker that dies, and the epoch and the batch after which it does.
         **more: Further settings.
     """
     task = importlib.import_module(f"kerasrnn.applications.{name}.task")
@@ -103,7 +107,7 @@ def train_task(name, settings, kill=None, **more):
     watchers = []
 
     def watched(model, *arguments, team, callbacks=(), **options):
-        watchers.append(Watcher(kill if team.worker == 1 else None))
+        watchers.append(Watcher(tuple(kill[1:]) if kill and kill[0] == team.worker else None))
         return fit(model, *arguments, team=team, callbacks=[*callbacks, *watchers], **options)
 
     fit = task.fit
@@ -115,6 +119,20 @@ def train_task(name, settings, kill=None, **more):
     ):
         task.train(getattr(config, CONFIGS[name])(**settings, **more))
     return {"weights": watchers[0].weights}
+
+
+def go_wrong(team):
+    """What worker 0 is told when worker 1 has another seed, when it dies in an epoch, and then before one."""
+    failures = {
+        "differ": lambda: team.agree(task="plain", seed=team.worker),
+        "died": lambda: train_plainly(team, [Watcher((0, 1))] if team.worker else []),
+        "gone": lambda: team.agree(task="plain"),
+    }
+    for when, fail in failures.items():
+        try:
+            fail()
+        except (ValueError, ConnectionError) as error:
+            yield when, np.array(str(error))
 
 
 CONFIGS = {
@@ -135,9 +153,7 @@ if __name__ == "__main__":
         team = Team.of(strategy)
         team.meet(60)
         found = train_plainly(team)
-        try:
-            team.agree(team.worker)
-            found["said"] = np.array("nothing")
-        except ValueError as error:
-            found["said"] = np.array(str(error))
+        if team.workers:
+            np.savez(out, **found)  # before worker 1 dies
+            found |= go_wrong(team)
     np.savez(out, **found)

@@ -349,6 +349,18 @@ def test_the_command_shows_and_draws(run, place):
     file.unlink()
 
 
+def test_without_matplotlib_the_command_shows_and_does_not_draw(run, place, no_matplotlib):
+    status, output, errors = run(place, TEXT)
+    assert (status, errors) == (0, "")
+    assert output.endswith(
+        '\n\nno picture: pictures need matplotlib: pip install "kerasrnn[plot]"\n'
+    )
+    assert "dull" in output and [path.name for path in place.iterdir()] == ["model.keras"]
+    status, output, errors = run(place, TEXT, "--json")
+    assert (status, json.loads(output)["text"]) == (0, TEXT)
+    assert errors == 'no picture: pictures need matplotlib: pip install "kerasrnn[plot]"\n'
+
+
 def test_the_command_gives_json(run, place, tmp_path):
     flags = ("--method", "occlusion", "--label", "negative", "--json", "--out", tmp_path / "a.png")
     status, output, _ = run(place / "model.keras", TEXT, *flags)

@@ -256,6 +256,7 @@ def test_a_score_does_not_depend_on_batches_and_parts(words, monkeypatch):
         for score, right in zip(scores, expected, strict=True):
             np.testing.assert_allclose(score, right, rtol=1e-6)
     assert words.score([]) == []
+    assert words.score(text for text in TEXTS[:2]) == words.score(TEXTS[:2])
     assert words.score([TEXTS[0].encode()])[0] == pytest.approx(expected[0])
 
 
@@ -325,12 +326,18 @@ def test_an_export_runs_where_this_package_is_not(tmp_path, words):
         ({"prompt": "abxé"}, "`prompt` has the character 'x' at place 2.*leave it out"),
         ({"length": -1}, "`length` must be a whole number, at least 0, got -1"),
         ({"length": 1.5}, "`length` must be a whole number, at least 0, got 1.5"),
+        ({"prompt": "a\ud800"}, r"`prompt` has half a character, '\\ud800', at place 1"),
+        ({"temperature": None}, "`temperature` must be a number of at least 0, got None"),
+        ({"temperature": "1"}, "`temperature` must be a number of at least 0, got '1'"),
         ({"temperature": -0.1}, "`temperature` must be a number of at least 0, got -0.1"),
         ({"temperature": math.nan}, "`temperature` must be a number of at least 0, got nan"),
         ({"temperature": math.inf}, "`temperature` must be a number of at least 0, got inf"),
         ({"top_k": 0}, "`top_k` must be a positive integer, got 0"),
         ({"top_p": 0}, "`top_p` must be more than 0 and at most 1, got 0"),
         ({"top_p": 1.1}, "`top_p` must be more than 0 and at most 1, got 1.1"),
+        ({"top_p": "0.5"}, "`top_p` must be more than 0 and at most 1, got '0.5'"),
+        ({"seed": "1"}, "`seed` must be a whole number, at least 0, or None; got '1'"),
+        ({"seed": 1.5}, "`seed` must be a whole number, at least 0, or None; got 1.5"),
         ({"seed": -3}, "`seed` must be a whole number, at least 0, or None; got -3"),
     ],
 )
@@ -348,6 +355,8 @@ def test_what_cannot_be_drawn_is_refused_at_once(letters, arguments, message):
         ({"length": -1}, "`length` must be a whole number, at least 0, got -1"),
         ({"prompt": b"ab"}, "`prompt` must be a string, got b'ab'"),
         ({"length_normalization": -1}, "`length_normalization` must be a number.*got -1"),
+        ({"length_normalization": None}, "`length_normalization` must be a number.*got None"),
+        ({"prompt": "\udce9"}, r"`prompt` has half a character, '\\udce9', at place 0"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(letters, arguments, message):
@@ -368,8 +377,27 @@ def test_what_cannot_be_scored_is_refused(letters):
         letters.score("a")
     with pytest.raises(ValueError, match="`texts` must be a list of strings, got 5 in it"):
         letters.score(["a", 5])
+    with pytest.raises(ValueError, match=r"`texts` has half a character, '\\ud800', at place 1"):
+        letters.score(["a", "b\ud800"])
     with pytest.raises(ValueError, match="`batch_size` must be a positive integer, got 0"):
         letters.score(["a"], batch_size=0)
+
+
+def test_a_model_whose_weights_are_not_numbers_says_nothing():
+    model = speller()
+    model.head.bias.assign(np.full(5, np.nan))
+    for ask in (
+        lambda: model.generate(length=3),
+        lambda: model.generate(length=3, temperature=0),
+        lambda: model.beam_search(length=3),
+        lambda: model.score(["ab"]),
+    ):
+        with pytest.raises(ValueError, match=r"The model gives no probabilities: its weights are"):
+            ask()
+    # Finite ones can be too large for a perplexity.
+    model.head.bias.assign([1e6, 0, 0, 0, 0])
+    with pytest.raises(ValueError, match=r"no probabilities: .* or far too large"):
+        model.score(["ab"])
 
 
 def test_words_that_are_unknown_may_stand_in_a_prompt(words):

@@ -406,9 +406,22 @@ def test_a_text_that_is_too_short_is_named(options):
 
 def test_wrong_arguments_are_named():
     tokens = numbered(10)
-    for name, value in (("batch_size", 0), ("window", 0), ("context", -1)):
-        with pytest.raises(ValueError, match=f"`{name}` must be at least .*got {value}"):
+    for name, value, kind in (
+        ("batch_size", 0, "a positive integer"),
+        ("batch_size", 1.5, "a positive integer"),
+        ("window", None, "a positive integer"),
+        ("epoch", 0, "a positive integer"),
+        ("context", -1, "a whole number, at least 0"),
+    ):
+        with pytest.raises(ValueError, match=f"`{name}` must be {kind}, got {value}"):
             Windows(tokens, **({"batch_size": 1, "window": 1} | {name: value}))
+    for vocabulary, level, message in (
+        (["ab"], "character", "`vocabulary` must hold single characters .* got 'ab'"),
+        (["a b"], "word", "`vocabulary` holds 'a b': white space parts words"),
+        (["a"], "letter", "`level` must be one of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Encoder(vocabulary, level)
     with pytest.raises(ValueError, match="`random_lengths` moves the cuts"):
         Windows(tokens, 2, 5, reset=True, random_lengths=True)
     with pytest.raises(ValueError, match=r"`batch_size` must be 2, .* got 3"):

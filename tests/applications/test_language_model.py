@@ -387,9 +387,17 @@ def test_a_saved_model_gives_the_same(tmp_path):
         ({"activation_regularization": -1}, "number of at least 0, got -1"),
         (
             {"sampled": 8},
-            "`sampled` must be a whole number, at least 0 and less than the number of tokens, 8; got 8",
+            "`sampled` must be less than the number of tokens, 8; got 8",
         ),
+        ({"sampled": True}, "`sampled` must be a whole number, at least 0, got True"),
+        ({"vocabulary": ["a", "new york"]}, "`vocabulary` holds 'new york': white space parts"),
+        ({"vocabulary": ["a\0b"]}, r"`vocabulary` holds 'a\\x00b': .* the zero character"),
+        ({"vocabulary": ["\0"], "level": "character"}, r"`vocabulary` holds '\\x00'"),
+        ({"vocabulary": ["a", 5]}, "`vocabulary` must hold strings that are not empty, got 5"),
+        ({"dropout": None}, "`dropout` must be at least 0 and less than 1, got None"),
+        ({"temporal_regularization": "x"}, "`temporal_regularization` must be a number .*'x'"),
         ({"seed": -1}, "`seed` must be a whole number, at least 0, or None; got -1"),
+        ({"seed": 1.5}, "`seed` must be a whole number, at least 0, or None; got 1.5"),
     ],
 )
 def test_an_argument_that_cannot_be_is_named_with_what_was_received(arguments, message):

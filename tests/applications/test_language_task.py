@@ -132,6 +132,26 @@ def test_the_perplexity_hardly_depends_on_the_batch_size(model, corpus):
         assert found == pytest.approx(whole, rel=TOLERANCE), batch_size
 
 
+@pytest.mark.slow
+def test_the_perplexity_of_a_trained_lstm_hardly_depends_on_the_batch_size(tmp_path):
+    """On several thousand characters of Python's source; with no context it would."""
+    text = PlainText.of([text_of(task.read_parts(LanguageModelConfig())["train"])[:200_000]])
+    test, train = text.split(0.04)
+    (tmp_path / "a.txt").write_text(text_of(train), "utf-8")
+    settings = {"units": 64, "embedding_dim": 64, "learning_rate": 0.01, "epochs": 4}
+    run = str(tmp_path / "run")
+    task.train(LanguageModelConfig(out=run, dataset=(str(tmp_path / "a.txt"),), **settings))
+    lstm = task.load(run)
+    compiled(lstm)
+    found = {
+        (batch_size, context): measured(lstm, test, batch_size, context=context)
+        for batch_size, context in ((1, 1), (16, 1), (16, task.CONTEXT))
+    }
+    assert found[1, 1] < 12
+    assert found[16, task.CONTEXT] == pytest.approx(found[1, 1], rel=TOLERANCE)
+    assert found[16, 1] != pytest.approx(found[1, 1], rel=10 * TOLERANCE)
+
+
 def test_the_perplexity_of_single_documents_does_not_depend_on_the_batch_size(model):
     compiled(model)
     texts = ["the cow says moo\n" * 9, "the cat", "x", "the dög barks\nthe cow says " * 5]
@@ -345,6 +365,45 @@ def test_the_vocabulary_is_that_of_the_training_text():
 # What is refused, before anything is written
 
 
+def test_logits_that_no_memory_holds_are_refused(tmp_path, sayings, monkeypatch):
+    """But not where the vocabulary's size is given, or most of them are not computed."""
+    monkeypatch.setattr(task, "TRAINED_LOGITS", 8 * 4 * 10 - 1)
+    config = LanguageModelConfig(
+        out=str(tmp_path / "run"), dataset=(str(sayings),), **WORDS | {"least_count": 1}
+    )
+    with pytest.raises(
+        ValueError, match=r"With all 1\d words .* of 8 windows of 4 has .* `--sampled`"
+    ):
+        task.train(config)
+    assert not (tmp_path / "run").exists()
+    for chosen in ({"sampled": 3}, {"vocabulary_size": 9}, {"window": 1}):
+        task._check_size(dataclasses.replace(config, **chosen), 10)
+    with pytest.raises(ValueError, match=r"has 0\.0 GB of logits"):
+        task._check_size(config, 10)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_words(tmp_path):
+    # Each of them twice, so that those of the held-out end are known.
+    random = np.random.default_rng(1)
+    words = [f"w{number}" for _ in range(2) for number in random.permutation(110_000)]
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"{' '.join(words[n : n + 20])}\n" for n in range(0, len(words), 20)))
+    settings = WORDS | {
+        "window": 35,
+        "batch_size": 32,
+        "epochs": 1,
+        "least_count": 1,
+        "sampled": 500,
+    }
+    fractions = {"test_fraction": 0.02, "validation_fraction": 0.02}
+    run = str(tmp_path / "run")
+    metrics = task.train(LanguageModelConfig(out=run, dataset=(str(path),), **settings | fractions))
+    assert len(task.load(run).tokens) > 100_000
+    # Any word is as likely as any other, but it has learned where lines end.
+    assert metrics["test_unknown"] == 0 and metrics["test_perplexity"] < 100_000
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -358,14 +417,14 @@ def test_the_vocabulary_is_that_of_the_training_text():
         ({"least_count": 9999}, "too small a vocabulary.* known by `least_count` 9999"),
         ({"decay_after": 0}, "`decay_after` must be at least 1, got 0"),
         ({"decay": 0.0}, "`decay` must be more than 0 and at most 1, got 0.0"),
-        ({"weight_decay": float("nan")}, "`weight_decay` must not be negative, got nan"),
+        ({"weight_decay": math.nan}, "`weight_decay` must be a number of at least 0, got nan"),
         ({"clip_norm": 0.0}, "`clip_norm` must be positive, got 0.0"),
         ({"learning_rate": -1.0}, "`learning_rate` must not be negative, got -1.0"),
         ({"embedding_dropout": 1.0}, "`embedding_dropout` must be at least 0 and less than 1"),
         ({"recurrent_dropout": 1.0}, "`recurrent_dropout` must be .*1.0"),
         ({"activation_regularization": -1.0}, "`activation_regularization` must .*-1.0"),
-        ({"sampled": 99}, "`sampled` must be .* less than .*; got 99"),
-        ({"sampled": -1}, "`sampled` must be .* at least 0 .*; got -1"),
+        ({"sampled": 99}, "`sampled` must be less than the number of tokens, 19; got 99"),
+        ({"sampled": -1}, "`sampled` must be a whole number, at least 0, got -1"),
         ({"validation_fraction": 1.0}, "`validation_fraction` must lie between 0 and 1, got 1.0"),
         ({"level": "byte"}, "`level` must be one of character, word; got 'byte'"),
         ({"optimizer": "rmsprop"}, "`optimizer` must be one of adam, sgd, nt_asgd; got 'rmsprop'"),
@@ -480,8 +539,10 @@ def test_dynamic_evaluation(writer, model, tmp_path):
         weights = twin.trainable_variables
         adam.apply(tape.gradient(loss, [weight.value for weight in weights]), weights)
     assert learning["cross_entropy"] == pytest.approx(np.mean(found), rel=1e-3)
-    with pytest.raises(ValueError, match=r"`dynamic` must not be negative, got -1"):
+    with pytest.raises(ValueError, match=r"`dynamic` must be a number of at least 0, got -1"):
         evaluate(dynamic=-1.0)
+    with pytest.raises(ValueError, match=r"`part` must be 'test' or 'validation', got 'train'"):
+        evaluate(part="train")
 
 
 def test_evaluate_reads_documents_apart_if_training_did(writer, model, tmp_path):
@@ -497,6 +558,30 @@ def test_evaluate_reads_documents_apart_if_training_did(writer, model, tmp_path)
     expected = nats(model, np.array(model.numbers("the cow says moo\n")))
     assert found["cross_entropy"] == pytest.approx(expected, rel=1e-6)
     assert found["tokens"] == 2 * 16
+    # Dynamically too: where nothing is learned, the figure is the same.
+    still = task.evaluate(run, data, show_progress=False, model=model, dynamic=0.0)
+    assert still["cross_entropy"] == pytest.approx(expected, rel=1e-6)
+    assert still["tokens"] == 2 * 16
+
+
+def test_a_short_text_is_read_in_few_lanes(writer, model, tmp_path, monkeypatch):
+    """Many would read little but what stands before their parts. With replicas each has as many."""
+    made, kind = [], task.Windows
+    monkeypatch.setattr(task, "Windows", lambda *a, **k: made.append(kind(*a, **k)) or made[-1])
+    monkeypatch.setattr(model, "evaluate", lambda *a, **k: {"bits_per_character": 1.0})
+    for lines in (1, 64, 1000):
+        (tmp_path / "a.txt").write_text("the cow says moo\n" * lines)
+        task.evaluate(writer.folder, PlainDataConfig((str(tmp_path / "a.txt"),)), model=model)
+    assert [windows.batch_size for windows in made] == [1, 3, 16]
+    assert task._measured(made[1].tokens, model, 16, 9, reset=False, replicas=2).batch_size == 4
+    assert task._measured(made[1].tokens, model, 16, 9, reset=True).batch_size == 16
+
+
+def test_a_model_that_gives_no_numbers_is_no_measurement(writer):
+    broken = task.load(writer.folder)
+    broken.head.bias.assign(np.full(len(broken.tokens), np.nan))
+    with pytest.raises(ValueError, match=r"The model gives no probabilities"):
+        task.evaluate(writer.folder, show_progress=False, model=broken)
 
 
 def test_figures_of_words_are_perplexities():

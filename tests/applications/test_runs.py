@@ -202,6 +202,15 @@ def test_overwrite_does_not_delete_what_is_not_a_run(tmp_path):
         assert (tmp_path / "thesis.txt").exists()
 
 
+def test_without_matplotlib_a_run_has_no_picture(tmp_path, no_matplotlib, capsys):
+    folder = RunFolder(tmp_path)
+    folder.history = [{"epoch": 1, "loss": 1.0, "val_loss": 2.0}]
+    folder.draw_history()
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and 'pip install "kerasrnn[plot]"' in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_in_the_place_of_the_folder(tmp_path):
     path = tmp_path / "run"
     path.write_text("a file")

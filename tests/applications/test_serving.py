@@ -65,14 +65,19 @@ def status_line(connection):
     return connection.makefile("rb").readline().decode()
 
 
-def head(**headers):
-    lines = [f"POST {PREDICT} HTTP/1.1", "Host: x", *(f"{k}: {v}" for k, v in headers.items())]
+def head(path=PREDICT, **headers):
+    lines = [f"POST {path} HTTP/1.1", "Host: x", *(f"{k}: {v}" for k, v in headers.items())]
     return "\r\n".join([*lines, "", ""]).replace("_", "-").encode()
 
 
 @pytest.fixture(scope="module")
-def sentiment(trained):
-    with served(Model(trained.folder), max_body=100_000, max_characters=200) as port:
+def exported(trained):
+    return Model(trained.folder)
+
+
+@pytest.fixture(scope="module")
+def sentiment(exported):
+    with served(exported, max_characters=200) as port:
         yield port
 
 
@@ -80,13 +85,10 @@ def sentiment(trained):
 
 
 def test_rows_and_columns(sentiment, trained):
-    model = keras.models.load_model(trained.folder / "model.keras")
-    expected = model.predict(tf.constant(TEXTS), verbose=0)
     status, answer, headers = ask(sentiment, {"instances": TEXTS})
     assert status == 200 and headers["Content-Type"] == "application/json"
     rows = answer["predictions"]
-    np.testing.assert_allclose([r["probabilities"] for r in rows], expected, rtol=0, atol=1e-5)
-    assert [row["label"] for row in rows] == [model.labels[n] for n in expected.argmax(-1)]
+    assert_probabilities(keras.models.load_model(trained.folder / "model.keras"), TEXTS, rows)
     named = ask(sentiment, {"instances": [{"text": text} for text in TEXTS]})[1]
     encoded = ask(sentiment, {"instances": [{"b64": "bm9ib2R5IGtub3dzIHRow69z"}]})[1]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
@@ -153,29 +155,28 @@ run.main(run.Options(folder, port=int(sys.argv[3]), max_batch=1, max_waiting=200
 """
 
 
-def test_all_applications_without_the_package(trained, labeler, writer):
+@pytest.mark.parametrize(
+    "others", [(), pytest.param(("labeler", "writer"), marks=pytest.mark.slow)]
+)
+def test_without_the_package(trained, others, request):
     """In a process that cannot import it; which then serves, until it is told to stop."""
-    sentences = [["Anna", "Berg", "was", "from", "Oslo"], ["York"]]
-    lines = ["the cow says moo", "the dög"]
-    asked = [(labeler, sentences), (writer, lines), (trained, TEXTS)]
+    asked = [(request.getfixturevalue(name), *ASKED[name]) for name in others]
+    asked.append((trained, TEXTS, assert_probabilities))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-P", "-c", WITHOUT_THE_PACKAGE, str(ROOT / "applications/serving")]
     process = subprocess.Popen(
-        [*command, json.dumps([(str(run.folder), rows) for run, rows in asked]), str(port)],
+        [*command, json.dumps([(str(run.folder), rows) for run, rows, _ in asked]), str(port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        models = [keras.models.load_model(run.folder / "model.keras") for run, _ in asked]
+        models = [keras.models.load_model(run.folder / "model.keras") for run, *_ in asked]
         answers = [json.loads(process.stdout.readline() or "null") for _ in asked]
         assert process.poll() is None, process.communicate()[1]
-        assert_labels(models[0], sentences, answers[0])
-        assert_likelihoods(models[1], lines, answers[1])
-        probabilities = [row["probabilities"] for row in answers[2]]
-        expected = models[2].predict(tf.constant(TEXTS), verbose=0)
-        np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
+        for model, (_, rows, assert_same), answer in zip(models, asked, answers, strict=True):
+            assert_same(model, rows, answer)
 
         said = process.stdout.readline()
         assert said.startswith(f"{trained.folder} takes `text`: POST http://127.0.0.1:{port}/v1")
@@ -192,6 +193,13 @@ def test_all_applications_without_the_package(trained, labeler, writer):
         assert "Finished server process" in errors and "Traceback" not in errors, errors
     finally:
         process.kill()
+
+
+def assert_probabilities(model, texts, rows):
+    expected = model.predict(tf.constant(texts), verbose=0)
+    found = [row["probabilities"] for row in rows]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert [row["label"] for row in rows] == [model.labels[n] for n in expected.argmax(-1)]
 
 
 def assert_labels(model, sentences, rows):
@@ -211,6 +219,12 @@ def assert_likelihoods(model, lines, rows):
         assert row["log_probability"] == pytest.approx(likely.sum(), rel=1e-5)
         assert row["perplexity"] == pytest.approx(np.exp(-likely.mean()), rel=1e-5)
         assert row["tokens"] == len(ids) - 1 and row["unknown"] == 0
+
+
+ASKED = {
+    "labeler": ([["Anna", "Berg", "was", "from", "Oslo"], ["York"]], assert_labels),
+    "writer": (["the cow says moo", "the dög"], assert_likelihoods),
+}
 
 
 # What is refused
@@ -235,6 +249,7 @@ def long(count):
             {"instances": ["a"], "signature_name": "step"},
             "must be 'serving_default' or left .*step",
         ),
+        ({"instances": ["a"], "signature_name": 0}, "`signature_name` must be .*got 0"),
         ({"instances": "a"}, '`instances` must be a list, got "a"'),
         ({"instances": []}, "`instances` must hold 1 to 32 instances, got 0"),
         ({"instances": ["a"] * 33}, "1 to 32 instances, got 33"),
@@ -269,16 +284,47 @@ def assert_goes_on(port):
 
 
 def test_a_request_that_is_too_large(sentiment):
-    """Of 10 MB, of a million tokens, and one that never ends: it is answered before it is read."""
+    """Of 12 MB, of a million tokens, and one that never ends: it is answered before it is read."""
     for content in ({"instances": long(1_000_000)}, {"instances": ["x"] * 2_500_000}):
         status, answer, _ = ask(sentiment, content)
-        assert status == 413 and "larger than 100,000 bytes, the most" in answer["error"]
+        assert status == 413 and "larger than 1,000,000 bytes, the most" in answer["error"]
     with raw(sentiment, head(Content_Length=10**15)) as connection:
         assert " 413 " in status_line(connection)
-    piece = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
-    with raw(sentiment, head(Transfer_Encoding="chunked"), piece * 4) as connection:
+    with raw(sentiment, head(Transfer_Encoding="chunked"), PIECE * 32) as connection:
         assert " 413 " in status_line(connection)
     assert_goes_on(sentiment)
+
+
+PIECE = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [(PREDICT, 413), ("/v1/models/model", 405), ("/elsewhere", 404)]
+)
+@pytest.mark.parametrize("told", [{"Content_Length": 10**15}, {"Transfer_Encoding": "chunked"}])
+def test_nobody_sends_for_ever(path, status, told):
+    """After the answer it takes some more, and no more than that; nor does it wait for it for long."""
+    with served(Quick(), max_body=1000, deadline=0.2) as port:
+        for sends_on in (True, False):
+            with raw(port, head(path, **told), PIECE) as connection:
+                answer = connection.makefile("rb")
+                assert f" {status} ".encode() in answer.readline()
+                if sends_on:
+                    with pytest.raises(ConnectionError):
+                        connection.sendall(PIECE * 3000)  # 100 MB.
+                else:
+                    assert b"connection: close" in answer.read()  # To the end of the connection.
+
+
+def test_a_connection_goes_on_after_a_body_that_was_read(sentiment):
+    """Whether it told its length or not."""
+    content = json.dumps({"instances": [1]}).encode()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", sentiment)) as connection:
+        for body in (content, iter([content])):
+            connection.request("POST", PREDICT, body)
+            answer = connection.getresponse()
+            assert answer.status == 400 and answer.getheader("Connection") is None
+            assert b"must be a string" in answer.read()
 
 
 def test_a_million_tokens_within_the_body_limit(labeler, trained):
@@ -412,9 +458,15 @@ def test_when_there_is_too_much_to_do_it_says_so_at_once(gate):
         futures, refused = crowd(port, gate, taken=4, refused=5)
         for status, answer, headers in refused:
             assert status == 503 and headers["Retry-After"] == "1"
+            assert headers["Connection"] is None  # It may ask again.
             assert "more to do" in answer["error"]
         with raw(port, head(Content_Length=1000)) as connection:
             assert " 503 " in status_line(connection)  # Before it is read.
+        with raw(port, head(Transfer_Encoding="chunked")) as connection:
+            answer = connection.makefile("rb")
+            assert b" 503 " in answer.readline()
+            with pytest.raises(ConnectionError):
+                connection.sendall(PIECE * 3000)
         gate.open.set()
         assert_served(futures)
         assert ask(port, {"instances": ["abc"]})[1] == {"predictions": [3]}
@@ -445,6 +497,15 @@ def test_a_model_that_fails_fails_for_those_who_asked():
     with served(Failing()) as port:
         status, answer, _ = ask(port, {"instances": ["bad"]})
         assert status == 500 and answer == {"error": "The model failed."}
+        assert ask(port, {"instances": ["good"]})[1] == {"predictions": [4]}
+
+
+def test_a_server_that_fails_says_so_in_its_own_form():
+    model = Quick()
+    model.signature = object()  # What cannot be written.
+    with served(model) as port:
+        status, answer, _ = ask(port, None, "/v1/models/model/metadata", "GET", "")
+        assert status == 500 and answer == {"error": "The server failed. Its log says how."}
         assert ask(port, {"instances": ["good"]})[1] == {"predictions": [4]}
 
 
@@ -502,13 +563,15 @@ def test_a_folder_that_cannot_be_served(tmp_path):
 
 
 def test_figures_of_a_load():
-    found = [(200, 0.1), (503, 0.001), (200, 0.3), (503, 0.001), (0, 60.0), (200, 0.2)]
+    """What was asked in two seconds; an answer that came later counts for the times alone."""
+    found = [(200, 0.1, 1.0), (503, 0.001, 1.1), (200, 0.3, 2.1), (503, 0.001, 1.2), (0, 60.0, 61.0)]
+    found.append((200, 0.2, 2.0))
     figures = serving.Figures.of(found, 2.0)
-    assert (figures.asked, figures.served, figures.failed) == (3.0, 1.5, 1)
+    assert (figures.asked, figures.served, figures.failed) == (3.0, 1.0, 1)
     assert figures.shed == pytest.approx(2 / 6) and figures.p50 == pytest.approx(200)
     assert 290 < figures.p99 <= 300
-    assert figures.row() == ["3", "2", "33.3%", "1", "200.0", "298.0"]
-    nothing = serving.Figures.of([(503, 0.001)], 1.0)
+    assert figures.row() == ["3", "1", "33.3%", "1", "200.0", "298.0"]
+    nothing = serving.Figures.of([(503, 0.001, 0.5)], 1.0)
     assert nothing.shed == 1 and nothing.row()[-2:] == ["-", "-"]
 
 
@@ -534,13 +597,14 @@ def test_under_more_than_it_can_take_it_sheds_and_goes_on():
     assert 0.5 < overload.shed < 1
 
 
-def test_the_load_test_measures_what_it_says(trained, tmp_path, capsys, monkeypatch):
+def test_the_load_test_measures_what_it_says(trained, exported, tmp_path, capsys, monkeypatch):
     """With servers in this process; with those of the slow form in processes of their own."""
 
     @contextlib.contextmanager
     def here(folder, **flags):
+        assert folder == str(trained.folder)
         limits = {name.replace("-", "_"): value for name, value in flags.items()}
-        with served(Model(folder), **limits) as port:
+        with served(exported, **limits) as port:
             yield f"http://127.0.0.1:{port}/v1/models/model"
 
     monkeypatch.setattr(serving, "server", here)

@@ -61,16 +61,16 @@ def start(strategy, folder, workers, settings=None):
     return processes
 
 
-def run(strategy, folder, workers, settings=None):
-    """What each process has found, when all have ended well."""
+def run(strategy, folder, workers, settings=None, killed=None):
+    """What each process has found, when all have ended well, but for the one that is killed."""
     processes = start(strategy, folder, workers, settings)
     try:
         said = [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    for process, text in zip(processes, said, strict=True):
-        assert process.returncode == 0, text
+    for index, (process, text) in enumerate(zip(processes, said, strict=True)):
+        assert process.returncode == (-signal.SIGKILL if index == killed else 0), text
     return [dict(np.load(folder / f"{index}.npz")) for index in range(workers)]
 
 
@@ -82,7 +82,7 @@ def alone():
 
 @pytest.mark.parametrize(("strategy", "workers"), [("multi-worker", 2), ("mirrored", 1)])
 def test_replicas_learn_what_one_device_learns(strategy, workers, alone, tmp_path):
-    found = run(strategy, tmp_path, workers)
+    found = run(strategy, tmp_path, workers, killed=1)
     for each in found:
         np.testing.assert_allclose(each["weights"], alone["weights"], atol=1e-5, rtol=0)
         # The losses and metrics of training and validation are those of the whole.
@@ -96,7 +96,9 @@ def test_replicas_learn_what_one_device_learns(strategy, workers, alone, tmp_pat
     if workers == 2:
         # Of three examples one and two; of the one that is left over none and one.
         assert ever.sum(axis=1).tolist() == [6 * 4, 6 * 9]
-        assert all("differ in their data, their settings" in str(each["said"]) for each in found)
+        # What has gone wrong afterwards, as worker 0 was told.
+        assert "The workers differ in seed (here 0): start each" in str(found[0]["differ"])
+        assert all("another worker is gone" in str(found[0][when]) for when in ("died", "gone"))
 
 
 def quiet(settings, **more):
@@ -188,11 +190,13 @@ def tf_config(**more):
         ("[]", "TF_CONFIG has no `cluster`: '\\[\\]'"),
         (tf_config(cluster={}), "no `cluster`"),
         (tf_config(cluster={"worker": ["a:1"], "ps": ["b:1"]}), r"the jobs \['ps'\]"),
-        (tf_config(cluster={"worker": []}), r"`worker` .* list of host:port, got \[\]"),
-        (tf_config(cluster={"worker": "a:1"}), r"list of host:port, got 'a:1'"),
-        (tf_config(cluster={"worker": ["a"]}), r"list of host:port, got \['a'\]"),
-        (tf_config(cluster={"worker": ["a:0"]}), r"list of host:port, got \['a:0'\]"),
-        (tf_config(cluster={"worker": [7]}), r"list of host:port, got \[7\]"),
+        (tf_config(cluster={"worker": []}), r"`worker` .* list of host:port, .* got \[\]"),
+        (tf_config(cluster={"worker": "a:1"}), r"list of host:port, .* got 'a:1'"),
+        (tf_config(cluster={"worker": ["a"]}), r"list of host:port, .* got \['a'\]"),
+        (tf_config(cluster={"worker": ["a:0"]}), r"list of host:port, .* got \['a:0'\]"),
+        (tf_config(cluster={"worker": ["http://a:1"]}), r"list of host:port, .* got \['http://a:1'\]"),
+        (tf_config(cluster={"worker": ["[::1]:1"]}), r"an IPv4 address .* got \['\[::1\]:1'\]"),
+        (tf_config(cluster={"worker": [7]}), r"list of host:port, .* got \[7\]"),
         (tf_config(cluster={"worker": ["a:1", "a:1"]}), "each worker once"),
         (tf_config(cluster={"chief": ["a:1", "b:1"]}), "one chief at most"),
         (tf_config(task=None), "`task` of TF_CONFIG is None"),
@@ -200,6 +204,8 @@ def tf_config(**more):
             tf_config(task={"type": "evaluator", "index": 0}),
             r"the jobs of its cluster \['worker'\]",
         ),
+        (tf_config(task={"type": ["worker"], "index": 0}), r"`task` of TF_CONFIG is {'type': \['worker'\]"),
+        (tf_config(task={"type": "worker", "index": True}), "is True, and must be a number"),
         (tf_config(task={"type": "worker", "index": 2}), "is 2, and must be a number from 0 to 1"),
         (tf_config(task={"type": "worker", "index": "0"}), "is '0', and must be a number"),
     ],
@@ -245,6 +251,20 @@ def test_workers_must_be_first_to_use_tensorflow(monkeypatch):
         monkeypatch.setenv("TF_CONFIG", tf_config(cluster={"worker": workers}))
         with pytest.raises(ValueError, match="begin the training in a fresh one"):
             Team("multi-worker", workers, 0).meet(5)
+
+
+def test_the_command_loads_tensorflow_and_leaves_it_at_rest():
+    """Or the workers could not meet: see the test before."""
+    script = (
+        "import kerasrnn_cli, kerasrnn.cli\n"
+        "from tensorflow.python.eager import context\n"
+        "kerasrnn.cli.run = lambda: print(context.context()._initialized)\n"
+        "kerasrnn_cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_an_unknown_strategy():

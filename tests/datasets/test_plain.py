@@ -1,5 +1,6 @@
 """Plain text: read in pieces, checked, and cut in two; nothing is lost."""
 
+import math
 import sysconfig
 from pathlib import Path
 
@@ -208,6 +209,19 @@ def test_a_fraction_of_nothing_leaves_all():
     assert [len(part) for part in text.split(0.0)] == [0, 8]
     assert [len(part) for part in text.split(1.0)] == [8, 0]
     assert text.split(0.0)[0].name == "an empty text"
+    for fraction in (1.5, -0.5, math.nan):
+        with pytest.raises(
+            ValueError, match=rf"`fraction` must lie between 0 and 1, got {fraction}"
+        ):
+            text.split(fraction)
+
+
+@pytest.mark.parametrize("text", ["abc", b"abc"])
+def test_one_text_is_no_list_of_documents(text):
+    with pytest.raises(
+        ValueError, match=f"`texts` must be a list of documents, got the one text {text!r}"
+    ):
+        PlainText.of(text)
 
 
 # What there is

@@ -11,7 +11,7 @@ from keras import ops
 import kerasrnn
 from benchmarks import onnx as benchmark
 from kerasrnn import cells, layers
-from kerasrnn.interop import to_onnx
+from kerasrnn.interop import to_onnx, to_streaming
 from tests.cells._helpers import MASKS, NAMES
 from tests.layers._helpers import BATCH, FEATURES, TIME, UNITS, inputs, layer, randomise
 
@@ -196,6 +196,26 @@ def test_cells_of_others_and_stacks_of_cells(tmp_path):
     assert_same(model, exported(model, tmp_path)[1], *BATCHES)
 
 
+def test_a_crf_gives_the_same_tags(tmp_path):
+    """With every kind of mask and without; with forbidden transitions; and where scores are equal."""
+    x = keras.Input((None, FEATURES), name="x")
+    labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    options = {"labels": labels, "scheme": "BIO"}
+    read = layers.GRU(5, return_sequences=True)(keras.layers.Masking()(x))
+    outputs = [layers.CRF(5, **options)(read), layers.CRF(2)(x)]
+    model = keras.Model(x, [*outputs, layers.CRF(5, use_kernel=False)(ops.sign(read))])
+    proto, run = exported(model, tmp_path)
+    assert kinds(proto)["Scan"] == 6
+    found = set()
+    for batch in (*BATCHES, 3 * inputs(16, 9, FEATURES)):
+        given = run({"x": batch})
+        for tags, expected in zip(given, model(batch), strict=True):
+            np.testing.assert_array_equal(tags, expected)
+            assert tags.dtype == "int32"
+        found |= {*given[0].ravel()}
+    assert found == {*range(5)}
+
+
 def test_both_directions_are_one_operator(tmp_path):
     x = keras.Input((None, FEATURES), name="x")
     read = keras.layers.Masking()(x)
@@ -368,6 +388,67 @@ def test_a_cell_that_is_not_known(tmp_path):
     model = keras.Model(x, layers.Recurrent(SortingCell(3), name="sorting")(x))
     with says(ValueError, "'sorting' (Recurrent)", "TopKV2", "in the step of its cell SortingCell"):
         to_onnx(model, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "vocabulary"),
+    [("StringLookup", "string", ["a", "b"]), ("IntegerLookup", "int64", [3, 5])],
+)
+def test_a_table_of_words(name, dtype, vocabulary, tmp_path):
+    x = keras.Input((None,), dtype=dtype)
+    numbers = getattr(keras.layers, name)(vocabulary=vocabulary, name="table")(x)
+    model = keras.Model(x, layers.GRU(2)(keras.layers.Embedding(4, 3)(numbers)))
+    with says(ValueError, f"'table' ({name})", "LookupTableFindV2", "Export the model up to"):
+        to_onnx(model, tmp_path / "model.onnx")
+
+
+class Doubling(keras.layers.LSTM):
+    def inner_loop(self, *args, **kwargs):
+        last, every, states = super().inner_loop(*args, **kwargs)
+        return 2 * last, 2 * every, states
+
+
+class Flipping(layers.GRU):
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        return super().call(ops.flip(sequences, axis=1), initial_state, mask, training)
+
+
+class Wide(keras.layers.Layer):
+    """A cell whose state is a matrix for each sequence."""
+
+    state_size, output_size = (2, 3), 3
+
+    def get_initial_state(self, batch_size=None):
+        return [ops.zeros((batch_size, 2, 3))]
+
+    def call(self, x, states):
+        return ops.sum(states[0], axis=1) + x, [states[0] + x[:, None]]
+
+
+@pytest.mark.parametrize("export", [to_onnx, to_streaming])
+@pytest.mark.parametrize(
+    ("shape", "make", "reason"),
+    [
+        ((None, 3), lambda: Doubling(3, name="own"), "`inner_loop` of its own"),
+        ((None, 3), lambda: Flipping(3, name="own"), "`call` of its own"),
+        ((None, 5, 5, 1), lambda: keras.layers.ConvLSTM2D(2, 3, name="own"), "`call` of its own"),
+        ((None, 3), lambda: keras.layers.RNN(Wide(), name="own"), "the shapes [(1, 2, 3)]"),
+    ],
+)
+def test_a_loop_that_is_not_known(export, shape, make, reason, tmp_path):
+    x, layer = keras.Input(shape), make()
+    model = keras.Model(x, layer(x))
+    with says(ValueError, f"'own' ({type(layer).__name__})", reason):
+        export(model, tmp_path / "model")
+
+
+def test_a_layer_that_is_derived_without_another_loop(tmp_path):
+    class Named(layers.LSTM):
+        pass
+
+    x = keras.Input((None, FEATURES), name="x")
+    model = keras.Model(x, Named(2)(x))
+    assert_same(model, exported(model, tmp_path)[1], BATCHES[2])
 
 
 def test_an_operation_outside_of_all_layers(tmp_path):

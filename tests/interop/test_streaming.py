@@ -272,6 +272,25 @@ def test_every_cell_in_a_process_that_has_tensorflow_alone(tmp_path):
 # What goes wrong.
 
 
+@pytest.mark.parametrize(
+    ("states", "received"),
+    [
+        ({}, "{}"),
+        (None, "NoneType"),
+        ({"read_hidden": np.zeros((2, 4))}, "{'read_hidden': (2, 4)}"),
+        ({"read_hidden": np.zeros((1, 3))}, "{'read_hidden': (1, 3)}"),
+        ({"read_hidden": np.zeros(3)}, "{'read_hidden': (3,)}"),
+    ],
+)
+def test_states_of_something_else(states, received):
+    stream = Streaming(
+        keras.Sequential([keras.Input((None, FEATURES)), layers.GRU(3, name="read")])
+    )
+    wanted = "{'read_hidden': (2, 3)}"
+    with says(ValueError, "`states`", "`initial_state(batch)`", wanted, f"got {received}"):
+        stream.step(np.zeros((2, FEATURES)), states)
+
+
 def says(error, *parts):
     return pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, parts)))
 

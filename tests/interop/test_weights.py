@@ -383,6 +383,36 @@ def test_addons_gives_the_same_outputs(sigmoid, use_bias):
     assert_close([layer(inputs())], [expected])
 
 
+def test_addons_own_numbers():
+    """What the test of its cell, in TensorFlow Addons, expects of one step from zero states."""
+    weights = {"kernel": np.ones((4, 20)), "recurrent_kernel": np.zeros((5, 20))}
+    weights |= {"bias": np.repeat([0.0, 1.0, 0.0, 0.0], 5)}  # `unit_forget_bias`
+    weights |= {f"{g}_gate_peephole_weights": np.ones(5) for g in ("input", "forget", "output")}
+    x = np.eye(5, 4)[1:, None]  # one_hot([1, 2, 3, 4], 4): of 4 there is none
+    output = from_addons(weights, dtype=DTYPE)(x.astype(DTYPE))
+    assert_close([output], [np.repeat([[0.417551]] * 3 + [[0.0]], 5, axis=1)], 1e-6)
+
+
+@pytest.mark.parametrize("begins", ["rnn/peephole_lstm_cell", "rnn/peephole_lstm_cell/"])
+def test_a_prefix_is_of_whole_parts(begins):
+    cells = {"": addons_weights(), "_1": addons_weights(use_bias=False)}
+    source = {
+        f"rnn/peephole_lstm_cell{number}/{name}:0": array
+        for number, weights in cells.items()
+        for name, array in weights.items()
+    }
+    assert from_addons(source, prefix=begins).cell.use_bias
+    assert not from_addons(source, prefix="rnn/peephole_lstm_cell_1").cell.use_bias
+    with pytest.raises(ValueError, match="2 of them"):
+        from_addons(source, prefix="rnn")
+
+
+def test_no_checkpoint(tmp_path):
+    for path in (tmp_path / "absent", tmp_path):
+        with pytest.raises(FileNotFoundError, match="`source`.*checkpoint"):
+            from_addons(path)
+
+
 def test_a_checkpoint_with_two_cells(tmp_path):
     def module(weights):
         found = tf.Module()
@@ -413,6 +443,7 @@ def test_a_checkpoint_with_two_cells(tmp_path):
         ({"input_gate_peephole_weights": np.ones(4)}, ["misses kernel, recurrent_kernel"]),
         (addons_weights() | {"kernel": np.ones((3, 12))}, ["`kernel`", "(3, 16)", "(3, 12)"]),
         (addons_weights() | {"bias": np.ones(12)}, ["`bias`", "(16,)", "(12,)"]),
+        (addons_weights() | {"kernel": np.float64(1)}, ["`kernel`", "(features, 16)", "got ()"]),
     ],
 )
 def test_what_is_no_cell_of_addons_is_refused(source, parts):

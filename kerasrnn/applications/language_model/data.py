@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from kerasrnn.applications._parts import check_counts, check_tokens
 from kerasrnn.applications.text import BOUNDARIES, LEVELS, UNKNOWN, separate_words
 from kerasrnn.datasets import PlainText
 
@@ -126,6 +127,9 @@ class Encoder:
         level: `"word"` or `"character"`.
         separate: Words: lower-case them and set the marks apart.
 
+    Raises:
+        ValueError: If there is no such level, or a token that no text of it can have.
+
     Example:
 
     >>> from kerasrnn.applications.language_model.data import Encoder
@@ -136,6 +140,7 @@ class Encoder:
 
     def __init__(self, vocabulary: Iterable[str], level: str, separate: bool = False) -> None:
         known = [UNKNOWN, *(token for token in vocabulary if token != UNKNOWN)]
+        check_tokens(known[1:], level)
         self.level = level
         self.separate = separate
         self._count = len(known)
@@ -296,14 +301,8 @@ class Windows:
         context: int = 0,
         epoch: int | None = None,
     ) -> None:
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("window", window, 1),
-            ("context", context, 0),
-            ("epoch", 1 if epoch is None else epoch, 1),
-        ):
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {value!r}.")
+        check_counts(batch_size=batch_size, window=window, epoch=1 if epoch is None else epoch)
+        check_counts(0, context=context)
         if reset and random_lengths:
             raise ValueError(
                 "`random_lengths` moves the cuts within one stream; with `reset` every document begins a "
@@ -351,7 +350,11 @@ class Windows:
         return self._epoch
 
     def batches(self) -> tf.data.Dataset:
-        """The text once, from its beginning."""
+        """The text once, from its beginning: to measure it.
+
+        `random_lengths` are not drawn here, but stand in an order of their own. For training there is
+        `training_batches`.
+        """
         windows = self._windows(tf.constant(self._lengths))
         return windows.map(self._in_graph).prefetch(tf.data.AUTOTUNE)
 

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from kerasrnn.applications._parts import check_counts, check_texts
+from kerasrnn.applications._parts import (
+    check_counts,
+    check_numbers,
+    check_seed,
+    check_texts,
+    check_unicode,
+)
 
 Tensor = Any
 Array = Any
 
 # The most steps that are read at a time, and the most logits: memory holds no more, however long a text.
 STEPS, LOGITS = 256, 2**23
+
+# Of more nats than this the exponential, the perplexity, is no finite number.
+MOST_NATS = 709.0
+NO_PROBABILITIES = (
+    "The model gives no probabilities: its weights are not numbers, or far too large (the training "
+    "diverged?)."
+)
 
 # The marks that text written by people has at the word before, and at the word behind.
 CLOSING, OPENING = frozenset(",.;:!?')]}"), frozenset("([{")
@@ -63,15 +77,13 @@ def stream(
     seed: int | None,
 ) -> Iterator[str]:
     """Draw the continuation of a prompt; see `LanguageModel.generate`."""
-    _check_length(length)
-    if not 0 <= temperature < math.inf:
-        raise ValueError(f"`temperature` must be a number of at least 0, got {temperature!r}.")
+    check_counts(0, length=length)
+    check_numbers(temperature=temperature)
     if top_k is not None:
         check_counts(top_k=top_k)
-    if top_p is not None and not 0 < top_p <= 1:
+    if top_p is not None and not (isinstance(top_p, Real) and 0 < top_p <= 1):
         raise ValueError(f"`top_p` must be more than 0 and at most 1, got {top_p!r}.")
-    if seed is not None and seed < 0:
-        raise ValueError(f"`seed` must be a whole number, at least 0, or None; got {seed!r}.")
+    check_seed(seed)
     numbers, before = _begin(model, prompt)
 
     def drawn() -> Iterator[int]:
@@ -130,12 +142,9 @@ def beam_search(
     stop_at_boundary: bool,
 ) -> list[Beam]:
     """Search for the likeliest continuations of a prompt; see `LanguageModel.beam_search`."""
-    _check_length(length)
+    check_counts(0, length=length)
     check_counts(width=width)
-    if not 0 <= length_normalization < math.inf:
-        raise ValueError(
-            f"`length_normalization` must be a number of at least 0, got {length_normalization!r}."
-        )
+    check_numbers(length_normalization=length_normalization)
     numbers, before = _begin(model, prompt)
     boundary = numbers[0]
 
@@ -173,9 +182,9 @@ def beam_search(
     ]
 
 
-def score(model: Any, texts: Sequence[str], batch_size: int) -> list[Score]:
+def score(model: Any, texts: Iterable[str], batch_size: int) -> list[Score]:
     """How probable texts are; see `LanguageModel.score`."""
-    check_texts(texts)
+    texts = check_texts(texts)
     check_counts(batch_size=batch_size)
     found: dict[int, Score] = {}
     order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
@@ -184,7 +193,9 @@ def score(model: Any, texts: Sequence[str], batch_size: int) -> list[Score]:
         answer = model.cross_entropies(tf.constant([texts[number] for number in numbers]))
         rows = zip(numbers, *(part.numpy().tolist() for part in answer), strict=True)
         for number, nats, count, unknown in rows:
-            found[number] = Score(-nats, count, unknown, float(np.exp(nats / count)))
+            if not nats / count < MOST_NATS:
+                raise ValueError(NO_PROBABILITIES)
+            found[number] = Score(-nats, count, unknown, math.exp(nats / count))
     return [found[number] for number in range(len(texts))]
 
 
@@ -243,6 +254,7 @@ def _begin(model: Any, prompt: str) -> tuple[list[int], str]:
     """The numbers of a prompt, from the boundary on, and what `pieces` has before it goes on."""
     if not isinstance(prompt, str):
         raise ValueError(f"`prompt` must be a string, got {prompt!r}.")
+    check_unicode(prompt=prompt)
     numbers = model.numbers(prompt)
     if model.level == "character" and 0 in numbers:
         place = numbers.index(0)
@@ -266,10 +278,7 @@ def _next(model: Any, ids: Any, states: list[Tensor] | None) -> tuple[Array, lis
     for start in range(0, ids.shape[1], STEPS):
         found, states = model.next_token(ids[:, start : start + STEPS], states)
     scores = found.numpy().astype(np.float64)
+    if np.isnan(scores).any():
+        raise ValueError(NO_PROBABILITIES)
     scores[:, 0] = -math.inf
     return scores, states
-
-
-def _check_length(length: int) -> None:
-    if isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length < 0:
-        raise ValueError(f"`length` must be a whole number, at least 0, got {length!r}.")

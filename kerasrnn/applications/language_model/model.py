@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,14 +14,16 @@ from kerasrnn import _keras
 from kerasrnn.applications._parts import (
     check_counts,
     check_names,
+    check_numbers,
     check_rates,
+    check_tokens,
     recurrent_layer,
     seeds,
 )
 from kerasrnn.applications._precision import TextModel
 from kerasrnn.applications.language_model import generation
 from kerasrnn.applications.language_model.generation import Beam, Score
-from kerasrnn.applications.text import BOUNDARIES, LEVELS, UNKNOWN, split_tokens
+from kerasrnn.applications.text import BOUNDARIES, UNKNOWN, split_tokens
 from kerasrnn.layers import ActivationRegularization, EmbeddingDropout, LockedDropout
 
 Tensor = Any
@@ -40,7 +42,8 @@ class LanguageModel(TextModel):
 
     Args:
         vocabulary: The words, or characters, that it knows, most frequent first. All others are one
-            unknown token, number 0. The boundary, `<eos>` or the line feed, is added if it is missing.
+            unknown token, number 0. No word has white space in it. The boundary, `<eos>` or the line
+            feed, is added if it is missing.
         level: `"word"` or `"character"`.
         separate: Words: lower-case the text and set its marks apart before it is split at spaces.
         cell: The registered name of the recurrent cell; see `kerasrnn.cells.names`.
@@ -113,29 +116,17 @@ class LanguageModel(TextModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if level not in LEVELS:
-            raise ValueError(f"`level` must be one of {LEVELS}, got {level!r}.")
         check_names(1, vocabulary=vocabulary)
-        if wrong := [t for t in vocabulary if not isinstance(t, str) or not t]:
-            raise ValueError(
-                f"`vocabulary` must hold strings that are not empty, got {wrong[0]!r}."
-            )
+        check_tokens(vocabulary, level)
         if UNKNOWN in vocabulary:
             raise ValueError(
                 f"`vocabulary` holds {UNKNOWN!r}, which is every model's number 0: leave it out."
             )
-        longer = [token for token in vocabulary if level == "character" and len(token) != 1]
-        if longer:
-            raise ValueError(
-                f"`vocabulary` must hold single characters at the level of characters, got {longer[0]!r}."
-            )
         check_counts(units=units, num_layers=num_layers, embedding_dim=embedding_dim)
-        for name, weight in (
-            ("activation_regularization", activation_regularization),
-            ("temporal_regularization", temporal_regularization),
-        ):
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"`{name}` must be a number of at least 0, got {weight!r}.")
+        check_numbers(
+            activation_regularization=activation_regularization,
+            temporal_regularization=temporal_regularization,
+        )
         check_rates(
             embedding_dropout=embedding_dropout,
             input_dropout=input_dropout,
@@ -144,10 +135,10 @@ class LanguageModel(TextModel):
         )
         boundary = BOUNDARIES[level]
         known = [UNKNOWN, *vocabulary, *(() if boundary in vocabulary else (boundary,))]
-        if not isinstance(sampled, int) or not 0 <= sampled < len(known):
+        check_counts(0, sampled=sampled)
+        if sampled >= len(known):
             raise ValueError(
-                "`sampled` must be a whole number, at least 0 and less than the number of tokens, "
-                f"{len(known)}; got {sampled!r}."
+                f"`sampled` must be less than the number of tokens, {len(known)}; got {sampled!r}."
             )
         draws = seeds(seed, 2 * num_layers + 6)
         self._arguments = {
@@ -409,7 +400,8 @@ class LanguageModel(TextModel):
             The continuation, without the prompt; see `text`.
 
         Raises:
-            ValueError: If an argument is wrong; the message names it.
+            ValueError: If an argument is wrong; the message names it. Or if the model's weights are not
+                numbers.
         """
         return "".join(self.stream(prompt, length, temperature, top_k, top_p, seed))
 
@@ -455,7 +447,7 @@ class LanguageModel(TextModel):
             self, prompt, length, width, length_normalization, stop_at_boundary
         )
 
-    def score(self, texts: Sequence[str], batch_size: int = 32) -> list[Score]:
+    def score(self, texts: Iterable[str], batch_size: int = 32) -> list[Score]:
         """How probable texts are as lines, each for itself: from its beginning to its end.
 
         The end of the line is predicted too, once; it need not be in the text. A token that the model
@@ -469,7 +461,7 @@ class LanguageModel(TextModel):
             A score for each text, in their order.
 
         Raises:
-            ValueError: If `texts` are not strings.
+            ValueError: If `texts` are not strings, or the model's weights are not numbers.
         """
         return generation.score(self, texts, batch_size)
 

@@ -17,12 +17,14 @@ import tensorflow as tf
 
 from kerasrnn import datasets
 from kerasrnn.applications._data import TFDS_NAME, held_out, three_parts
+from kerasrnn.applications._parts import check_counts, check_numbers
 from kerasrnn.applications._runs import RunFolder, load_model, save_model
 from kerasrnn.applications._strategy import Team
 from kerasrnn.applications._training import averaged, check_settings, cosine, fit, settled
 from kerasrnn.applications.language_model.config import LanguageModelConfig, PlainDataConfig
 from kerasrnn.applications.language_model.data import Encoder, Tokens, Windows, count_tokens
-from kerasrnn.applications.language_model.dynamic import measure_dynamically
+from kerasrnn.applications.language_model.dynamic import DIVERGED, measure_dynamically
+from kerasrnn.applications.language_model.generation import MOST_NATS, NO_PROBABILITIES
 from kerasrnn.applications.language_model.model import LanguageModel, Score
 from kerasrnn.applications.text import BOUNDARIES, UNKNOWN
 from kerasrnn.datasets import PlainText
@@ -31,9 +33,12 @@ from kerasrnn.optimizers import AveragedSGD, NonMonotonicAveraging
 
 # The most logits of a batch that is measured: 256 MB of them.
 LOGITS = 2**26
+# The most logits of a batch that is learned from where nobody has chosen the vocabulary's size: 1 GB of
+# them. The step holds as much again several times.
+TRAINED_LOGITS = 2**28
 # How far a lane reads what stands before its part, so that what is measured hardly depends on their number.
 CONTEXT = 500
-# After how many tokens dynamic evaluation learns from them.
+# After how many tokens dynamic evaluation learns from them: chosen for the characters of Shakespeare.
 DYNAMIC_WINDOW = 20
 
 EXAMPLES = (
@@ -146,6 +151,7 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
         )
     corpus = load_corpus(config)
     vocabulary = learn_vocabulary(corpus.counts, config)
+    _check_size(config, len(vocabulary) + 1)
     model = build(config, vocabulary)
     encoder = Encoder(model.tokens, config.level, config.separate)
     # The numbers of a large text lie where the run will, on a disk with room for it.
@@ -162,7 +168,7 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
         epoch=config.epoch_updates,
     )
     validation, test = (
-        _measured(part, model, config.batch_size, config.window, config.reset)
+        _measured(part, model, config.batch_size, config.window, config.reset, team.replicas)
         for part in tokens[1:]
     )
     updates = rows.count(config.batch_size)
@@ -221,8 +227,7 @@ def _check(config: LanguageModelConfig) -> None:
             )
     if not 0 < config.decay <= 1:
         raise ValueError(f"`decay` must be more than 0 and at most 1, got {config.decay!r}.")
-    if not 0 <= config.weight_decay < math.inf:
-        raise ValueError(f"`weight_decay` must not be negative, got {config.weight_decay!r}.")
+    check_numbers(weight_decay=config.weight_decay)
     if config.optimizer != "adam" and config.learning_rate == LanguageModelConfig.learning_rate:
         raise ValueError(
             f"`learning_rate` is {config.learning_rate}, which is for Adam; with `optimizer` "
@@ -237,6 +242,18 @@ def _check(config: LanguageModelConfig) -> None:
         raise ValueError(
             '`optimizer` "nt_asgd" averages the weights of a learning rate that does not fall to nothing: '
             '`schedule` must be another than "cosine", as "constant".'
+        )
+
+
+def _check_size(config: LanguageModelConfig, tokens: int) -> None:
+    """Refuse logits that few memories have room for, where they came about by a large text alone."""
+    logits = config.batch_size * config.window * tokens
+    if logits > TRAINED_LOGITS and not config.sampled and config.vocabulary_size is None:
+        raise ValueError(
+            f"With all {tokens:,} {config.level}s of the text, a batch of {config.batch_size} windows of "
+            f"{config.window} has {logits * 4 / 1e9:.1f} GB of logits, and training needs several times "
+            "that. Give `--sampled`, such as 2000, or `--vocabulary-size` (as large as you like, where "
+            "there is room), or a smaller `--window` or `--batch-size`."
         )
 
 
@@ -340,6 +357,8 @@ def evaluate(
     show_progress: bool = True,
     model: LanguageModel | None = None,
     dynamic: float | None = None,
+    dynamic_window: int = DYNAMIC_WINDOW,
+    part: Literal["test", "validation"] = "test",
 ) -> dict[str, Any]:
     """Measure a trained model on text that it has not seen, the state carried through all of it.
 
@@ -351,22 +370,26 @@ def evaluate(
         model: The run's model, if it is loaded already.
         dynamic: Dynamic evaluation: the model goes on learning, with this learning rate, from what it has
             been measured on; see `measure_dynamically`. By default it stays as it is.
+        dynamic_window: After how many tokens it then learns from them.
+        part: The part to measure on: the test part, or the validation part, to choose settings by.
 
     Returns:
         `perplexity`, `cross_entropy` in nats per token, for characters `bits_per_character`; `tokens`, how
         many were predicted, and `unknown`, the share of those that the model does not know.
-        `dataset` and `part` say what they were measured on, `dynamic` how.
+        `dataset` and `part` say what they were measured on, `dynamic` and `dynamic_window` how.
 
     Raises:
-        ValueError: If `dynamic` is negative.
+        ValueError: If an argument is wrong; the message names it. Or if the model's weights are not
+            numbers.
     """
-    if dynamic is not None and not dynamic >= 0:
-        raise ValueError(f"`dynamic` must not be negative, got {dynamic!r}.")
+    if dynamic is not None:
+        check_numbers(dynamic=dynamic)
+    check_counts(dynamic_window=dynamic_window)
     model = model or load(run)
-    part, dataset, test = held_out(run, data, LanguageModelConfig, load_corpus, read_parts)
+    found, dataset, text = held_out(run, data, LanguageModelConfig, load_corpus, read_parts, part)
     encoder = Encoder(model.tokens, model.level, model.separate)
     place = Path(run) if Path(run).is_dir() else Path(run).parent
-    tokens = Tokens.of(test, encoder, place)
+    tokens = Tokens.of(text, encoder, place)
     reset = Path(run).is_dir() and RunFolder(run).saved_config()["reset"]
     metric = _metric(model.level)
     if dynamic is None:
@@ -375,20 +398,29 @@ def evaluate(
         verbose = "auto" if show_progress else 0
         scores = model.evaluate(windows.batches(), return_dict=True, verbose=verbose)
     else:
-        windows = _measured(tokens, model, 1, DYNAMIC_WINDOW, reset)
+        windows = _measured(tokens, model, 1, dynamic_window, reset)
         scores = {metric.name: measure_dynamically(model, windows, metric, dynamic, show_progress)}
+    figures = _figures(scores)
+    if not math.isfinite(figures["perplexity"]):
+        raise ValueError(NO_PROBABILITIES if dynamic is None else DIVERGED.format(dynamic))
     return {
-        **_figures(scores),
+        **figures,
         "tokens": windows.predictions,
         "unknown": _unknown(tokens),
         "dataset": " ".join(dataset),
-        "part": part,
+        "part": found,
         "dynamic": dynamic,
+        "dynamic_window": None if dynamic is None else dynamic_window,
     }
 
 
-def _measured(tokens: Tokens, model: Any, lanes: int, window: int, reset: bool) -> Windows:
+def _measured(
+    tokens: Tokens, model: Any, lanes: int, window: int, reset: bool, replicas: int = 1
+) -> Windows:
     """The windows to measure on, short enough for the logits of a large vocabulary to fit into memory."""
+    if not reset:
+        # Of a short text many lanes would read little but what stands before their parts.
+        lanes = min(lanes, replicas * math.ceil(len(tokens.numbers) / CONTEXT / replicas))
     most = max(1, LOGITS // (lanes * len(model.tokens)))
     return Windows(tokens, lanes, min(window, most), reset=reset, context=CONTEXT)
 
@@ -406,13 +438,14 @@ def _figures(scores: dict[str, float], prefix: str = "") -> dict[str, float]:
     else:
         bits = scores["bits_per_character"]
         nats = bits * math.log(2)
-        found = {"perplexity": math.exp(nats), "cross_entropy": nats, "bits_per_character": bits}
+        perplexity = math.exp(nats) if nats < MOST_NATS else math.inf
+        found = {"perplexity": perplexity, "cross_entropy": nats, "bits_per_character": bits}
     return {f"{prefix}{name}": value for name, value in found.items()}
 
 
 def report(measured: dict[str, Any]) -> str:
     """What `evaluate` gives, as text."""
-    part = "the test part" if measured["part"] == "test" else "all"
+    part = "all" if measured["part"] == "all" else f"the {measured['part']} part"
     unknown = f", {measured['unknown']:.2%} of them unknown" if measured["unknown"] else ""
     tokens = f"{measured['tokens']:,} tokens{unknown} ({part} of {measured['dataset']})"
     how = ", by dynamic evaluation" if measured["dynamic"] is not None else ""

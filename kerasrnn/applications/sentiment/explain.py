@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import tensorflow as tf
 
+from kerasrnn._tables import columns
 from kerasrnn.applications._parts import check_counts
 from kerasrnn.applications.sentiment.model import SentimentClassifier
 from kerasrnn.applications.text import separate_words
@@ -238,9 +238,10 @@ def picture(found: Explanation) -> Any:
     """An explanation as a `matplotlib.figure.Figure`: a word's colour and number are its score.
 
     Raises:
+        ImportError: If matplotlib is missing.
         ValueError: If the text has no words.
     """
-    from kerasrnn.analysis._words import word_scores
+    from kerasrnn.analysis.plot import word_scores
 
     words, scores, weights = zip(*_shown(found), strict=True) if found.tokens else ((), (), ())
     title, *notes = _notes(found)
@@ -263,11 +264,11 @@ def view(found: Explanation, width: int = 80, colour: bool = False) -> str:
     line, used = [""] * (2 + (found.attention is not None)), 0
     for word, score, weight in _shown(found):
         cells = [_printable(word), _signed(score), _percent(weight)][: len(line)]
-        room = max(map(_columns, cells))
+        room = max(map(columns, cells))
         if used and used + room > width:
             lines += ["", *map(str.rstrip, line)]
             line, used = [""] * len(line), 0
-        padding = [" " * (room - _columns(cell) + 2) for cell in cells]
+        padding = [" " * (room - columns(cell) + 2) for cell in cells]
         if colour:
             cells[:2] = (_coloured(cell, score / most) for cell in cells[:2])
         line = [a + b + c for a, b, c in zip(line, cells, padding, strict=True)]
@@ -338,14 +339,6 @@ def _percent(weight: float) -> str:
 def _printable(word: str) -> str:
     """Without the characters that would move a terminal's cursor or change its colours."""
     return "".join(sign if sign.isprintable() else "\ufffd" for sign in word)
-
-
-def _columns(text: str) -> int:
-    """How many columns of a terminal a text takes: East Asian signs take two, marks above letters none."""
-    return sum(
-        0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF")
-        for sign in text
-    )
 
 
 def _coloured(text: str, share: float) -> str:
