@@ -44,12 +44,14 @@ def to_onnx(model: Any, path: str | Path) -> Path:
     layers LSTM, PeepholeLSTM, CoupledLSTM, GRU and SimpleRNN, of this package or of Keras, become the
     ONNX operators `LSTM`, `GRU` and `RNN`, if their activations are among tanh, sigmoid and relu;
     two in a `keras.layers.Bidirectional` become one bidirectional operator. Any other cell becomes a
-    `Scan`, whose body is the cell's step, and a CRF two, one for the scores and one for the tags. Masks mean what they mean here, whatever their pattern:
-    an operator gets the steps that count, and their number as its `sequence_lens`.
+    `Scan`, whose body is the cell's step; a `CRF` becomes two, for the scores and for the tags. Masks
+    mean what they mean here, whatever their pattern: an operator gets the steps that count, and their
+    number as its `sequence_lens`.
 
     Args:
-        model: A functional or Sequential model, in float32. Stateful layers, and layers that use operations
-            which ONNX export does not know, are refused.
+        model: A functional or Sequential model, in float32. Stateful layers, recurrent layers with an
+            `inner_loop` or a `call` of their own, and layers that use operations which ONNX export does
+            not know, such as the lookup of strings, are refused.
         path: The file. It is written beside its place and renamed, so it is whole or absent.
 
     Returns:

@@ -16,6 +16,7 @@ _LOOPS = (
     layers.Recurrent,
 )
 
+
 def check_model(model: Any, export: str) -> None:
     """Refuse what is no model that can be traced.
 
