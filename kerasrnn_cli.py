@@ -15,19 +15,22 @@ from collections.abc import Iterator
 
 
 def main() -> None:
-    """Load TensorFlow without its start-up messages, and run the command line."""
+    """Run the command line."""
+    load_tensorflow()
+
+    from kerasrnn.cli import main as run
+
+    run()
+
+
+def load_tensorflow() -> None:
+    """Load TensorFlow without its start-up messages, and compute nothing: workers have to meet first."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # The applications run on no other.
     with _quiet_unless_it_fails():
         import tensorflow
 
-        # Or it looks for a GPU, and complains, later. (The logical ones would set TensorFlow to work,
-        # and several workers must meet before that.)
-        tensorflow.config.list_physical_devices()
-
-    from kerasrnn.cli import main as run
-
-    run()
+        tensorflow.config.list_physical_devices()  # or it looks for a GPU, and complains, later
 
 
 @contextlib.contextmanager

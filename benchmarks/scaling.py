@@ -76,12 +76,15 @@ LOOKUPS: dict[str, Callable[[Any, Any], list[tuple[Any, int]]]] = {
 
 def computed(application: fit.Application, model: Any, batches: Any) -> tuple[float, float]:
     """The bytes of the dense and of the sparse gradients in a step of one process of two."""
-    tables, sparse = {}, []
+    tables: dict[int, int] = {}
+    sparse = []
     for x, *_ in batches:
         found = LOOKUPS[application](model, x)
         tables |= {id(table): table.count_params() for table, _ in found}
-        # For each vector of the share also its number, of 8 bytes... or whatever.
-        sparse.append(sum(len(x) / 2 * n * (4 * table.output_dim + 4) for table, n in found))
+        # Each vector of the share goes with its number.
+        sparse.append(
+            sum(len(x) / 2 * n * (4 * table.output_dim + x.dtype.size) for table, n in found)
+        )
     return 4.0 * (parameters(model) - sum(tables.values())), float(np.mean(sparse))
 
 

@@ -162,7 +162,8 @@ async def closed_loop(url: str, bodies: Sequence[bytes], clients: int, seconds: 
         clients: How many ask at the same time.
         seconds: How long they go on.
     """
-    questions, found = cycle(bodies), []
+    questions = cycle(bodies)
+    found: list[tuple[int, float, float]] = []
 
     async def client(connections: aiohttp.ClientSession, begin: float) -> None:
         while (asked := time.perf_counter()) < begin + seconds:
@@ -188,7 +189,8 @@ async def open_loop(url: str, bodies: Sequence[bytes], rate: float, seconds: flo
         rate: How many come in a second, on average.
         seconds: How long they come.
     """
-    random, found = np.random.default_rng(0), []
+    random = np.random.default_rng(0)
+    found: list[tuple[int, float, float]] = []
     due = np.cumsum(random.exponential(1 / rate, max(1, round(rate * seconds))))
 
     async def one(connections: aiohttp.ClientSession, after: float, body: bytes) -> None:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -102,14 +102,12 @@ class RunFolder:
             and changes nothing.
 
     Attributes:
-        data: What tells the run's data set from others, known after `start`.
         history: One row for each finished epoch: `epoch` from 1, `seconds`, losses and metrics.
     """
 
     def __init__(self, path: str | Path, chief: bool = True) -> None:
         self.path = Path(path)
         self.chief = chief
-        self.data = ""
         self.history: list[dict[str, float]] = []
 
     def check(self, config: Config) -> Config:
@@ -146,26 +144,30 @@ class RunFolder:
                 )
         return config
 
-    def start(self, config: Config, data: str = "") -> None:
+    def start(
+        self, config: Config, data: str = "", agree: Callable[..., None] = lambda **facts: None
+    ) -> None:
         """Make the folder ready, now that all else has proved right.
 
         Args:
             config: What `check` gave.
             data: What tells this data set from others, such as a digest of it.
+            agree: Raises an error if a fact, given by name, is another for another worker.
 
         Raises:
             ValueError: If the run that is to go on began with other data.
         """
-        self.data = data
         if config.resume:
             self.check_data(data)
             self._read_history()
-            if not self.chief:
-                return
+        # First what decides which settings there are. Nothing is changed yet.
+        agree(task=config.task, **versions())
+        agree(data=data, epochs_done=len(self.history), **computed(config))
+        if not self.chief:
+            return
+        if config.resume:
             for left in [*self.path.glob(f"{_UNFINISHED}*"), *self.path.glob(f"*/{_UNFINISHED}*")]:
                 shutil.rmtree(left, ignore_errors=True)
-            return
-        if not self.chief:
             return
         if config.overwrite and self.path.is_dir():
             shutil.rmtree(self.path)

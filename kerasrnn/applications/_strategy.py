@@ -256,8 +256,8 @@ def read_tf_config(text: str | None) -> tuple[list[str], int]:
 
 
 def _is_address(given: Any) -> bool:
-    found = isinstance(given, str) and re.fullmatch(r"[\w.-]+:(\d+)", given, re.ASCII)
-    return bool(found) and 0 < int(found[1]) < 2**16
+    found = re.fullmatch(r"[\w.-]+:(\d+)", given, re.ASCII) if isinstance(given, str) else None
+    return found is not None and 0 < int(found[1]) < 2**16
 
 
 def _wait_for_all(workers: Sequence[str], worker: int, seconds: float) -> None:
@@ -346,8 +346,8 @@ def _lost_workers_named() -> Iterator[None]:
         yield
     except LOST as error:
         raise ConnectionError(
-            "The training stopped, as another worker is gone or does not answer. Start all workers again: a "
-            "run that had begun goes on by --resume, after its last whole epoch."
+            "The training stopped, as another worker is gone or does not answer. Start all workers again: "
+            "a run that had begun goes on by --resume, after its last whole epoch."
         ) from error
 
 
@@ -379,8 +379,8 @@ def replicated(
         return
     if model.non_trainable_weights:
         raise ValueError(
-            "`strategy` takes models all of whose weights are trained, as the workers share gradients only; "
-            f"not trained are {', '.join(weight.path for weight in model.non_trainable_weights)}."
+            "`strategy` takes models all of whose weights are trained, as the workers share gradients "
+            f"only; not trained are {', '.join(weight.path for weight in model.non_trainable_weights)}."
         )
     parted = hasattr(model, "part")
     (tracker,) = [metric for metric in model.metrics if metric.name == "loss"]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import keras
 
-from kerasrnn.applications._runs import Recorder, RunConfig, RunFolder, computed, versions
+from kerasrnn.applications._runs import Recorder, RunConfig, RunFolder
 from kerasrnn.applications._strategy import Counted, Strategy, Team, replicated, sequences
 
 
@@ -140,8 +140,7 @@ def fit(
 
     Raises:
         ConnectionError: If another worker is lost.
-        ValueError: If there are more replicas than sequences in a batch, or the workers differ in their data,
-            settings or versions.
+        ValueError: If there are more replicas than sequences in a batch.
     """
     if config.batch_size < team.replicas:
         raise ValueError(
@@ -150,9 +149,6 @@ def fit(
         )
     recorder = Recorder(folder, monitor, config.patience, best)
     first, updates = len(folder.history), rows.count(config.batch_size)
-    # First what decides which settings there are.
-    team.agree(task=config.task, **versions())
-    team.agree(data=folder.data, epochs_done=first, **computed(config))
     if first:
         print(
             f"going on after epoch {first} of the run in {folder.path}, with its settings: "

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import kerasrnn_cli
 from kerasrnn.applications._strategy import Team, replicated, sequences
 
 EXAMPLES, WORDS = 13, 12
@@ -61,7 +62,14 @@ def train_plainly(team, callbacks=()):
         weighted_metrics=["mse"],
     )
     with replicated(team, model, sequences, 5, 5):
-        fitted = model.fit(batches, validation_data=batches, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
+        fitted = model.fit(
+            batches,
+            validation_data=batches,
+            epochs=3,
+            shuffle=False,
+            verbose=0,
+            callbacks=callbacks,
+        )
     return {
         "weights": np.concatenate([v.numpy().ravel() for v in model.weights]),
         "history": np.array([fitted.history[name] for name in sorted(fitted.history)]),
@@ -122,7 +130,7 @@ def train_task(name, settings, kill=None, **more):
 
 
 def go_wrong(team):
-    """What worker 0 is told when worker 1 has another seed, when it dies in an epoch, and then before one."""
+    """What worker 0 is told when worker 1 has another seed, dies in an epoch, and is gone before one."""
     failures = {
         "differ": lambda: team.agree(task="plain", seed=team.worker),
         "died": lambda: train_plainly(team, [Watcher((0, 1))] if team.worker else []),
@@ -142,6 +150,7 @@ CONFIGS = {
 }
 
 if __name__ == "__main__":
+    kerasrnn_cli.load_tensorflow()  # as the command does
     strategy, out, *given = sys.argv[1:]
     if strategy == "mirrored":
         (cpu, *_) = tf.config.list_physical_devices("CPU")

@@ -174,7 +174,7 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
     updates = rows.count(config.batch_size)
     plan = settled(config, updates, epochs=math.ceil(1400 / updates))
     compile_model(model, plan, updates)
-    folder.start(config, data=corpus.digest())
+    folder.start(config, data=corpus.digest(), agree=team.agree)
     sizes, unknown = [len(part.numbers) for part in tokens], _unknown(tokens[2])
     print(
         f"{config.cell}: {model.count_params():,} parameters, {len(model.tokens):,} {config.level}s; "

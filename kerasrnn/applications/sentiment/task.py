@@ -61,7 +61,7 @@ def train(config: SentimentConfig) -> dict[str, Any]:
     updates = rows.count(config.batch_size)
     plan = settled(config, updates, epochs=6)
     compile_model(model, plan, updates)
-    folder.start(config, data=corpus.digest())
+    folder.start(config, data=corpus.digest(), agree=team.agree)
     validation = Encoded(corpus.validation, model).batches(config.batch_size)
     print(
         f"{config.cell}: {model.count_params():,} parameters, {len(vocabulary):,} words; "

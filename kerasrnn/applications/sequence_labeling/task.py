@@ -71,7 +71,7 @@ def train(config: SequenceLabelingConfig) -> dict[str, Any]:
     updates = rows.count(config.batch_size)
     plan = settled(config, updates, epochs=14)
     compile_model(model, plan, updates)
-    folder.start(config, data=corpus.digest())
+    folder.start(config, data=corpus.digest(), agree=team.agree)
     validation = Encoded(corpus.validation, model).batches(config.batch_size)
     words = len(model.get_config()["vocabulary"])
     print(
