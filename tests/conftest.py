@@ -17,18 +17,6 @@ class Trained(NamedTuple):
     settings: dict[str, Any]
 
 
-RUNS = {"trained", "labeler", "tagger", "writer"}
-
-
-def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """What reads the runs below goes to one worker, as the other would have to train them too."""
-    for item in items:
-        parameters = getattr(getattr(item, "callspec", None), "params", {})
-        named = [value for value in parameters.values() if isinstance(value, str)]
-        if RUNS & {*item.fixturenames, *named}:
-            item.add_marker(pytest.mark.xdist_group("runs"))
-
-
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Trained:
     """One small run that the tests read and never change."""

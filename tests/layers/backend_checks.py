@@ -56,8 +56,7 @@ def test_importing_the_package_loads_no_other_framework():
 
 
 # One way for the foundation and some others. All else waits for `-m slow`.
-KINDS = ("clockwork_rnn", "sru", "grid_lstm")
-QUICK = (*FOUNDATION, *KINDS)
+QUICK = ("peephole_lstm", "gru", "sru", "grid_lstm")
 some_layers = pytest.mark.parametrize("name", QUICK)
 VALUES = [
     pytest.param(
