@@ -161,15 +161,16 @@ CASES = [
 def each(*parameters: tuple[str, list[Any], Any]) -> Any:
     """Every case with every combination of the parameters, each `(name, values, the essential ones)`.
 
-    All combinations for the foundation; for the other cells, with a bias, those of the essential
-    values, and the rest when `-m slow` asks for them.
+    All combinations for the foundation; for the other cells those of the essential values, and the
+    rest when `-m slow` asks for them.
     """
     names, values, essential = zip(*parameters, strict=True)
     combinations = []
     for case in CASES:
         for chosen in itertools.product(*values):
-            few = all(one in some for one, some in zip(chosen, essential, strict=True))
-            quick = case.name in FOUNDATION or (few and case.use_bias)
+            quick = case.name in FOUNDATION or all(
+                one in few for one, few in zip(chosen, essential, strict=True)
+            )
             marks = () if quick else (pytest.mark.slow,)
             label = "-".join(map(_label, (case, *chosen)))
             combinations.append(pytest.param(case, *chosen, marks=marks, id=label))

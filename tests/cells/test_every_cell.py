@@ -29,17 +29,7 @@ from tests.cells._helpers import (
     tensors,
 )
 
-# Without a bias the foundation is enough, unless `-m slow` asks.
-each_case = pytest.mark.parametrize(
-    "case",
-    [
-        case
-        if case.use_bias or case.name in FOUNDATION
-        else pytest.param(case, marks=pytest.mark.slow)
-        for case in CASES
-    ],
-    ids=str,
-)
+each_case = pytest.mark.parametrize("case", CASES, ids=str)
 each_name = pytest.mark.parametrize("name", NAMES)
 each_wrapper = pytest.mark.parametrize("wrapper", WRAPPERS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
