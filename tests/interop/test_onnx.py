@@ -13,6 +13,7 @@ from benchmarks import onnx as benchmark
 from kerasrnn import cells, layers
 from kerasrnn.interop import to_onnx, to_streaming
 from tests.cells._helpers import MASKS, NAMES
+from tests.interop._helpers import Leaky
 from tests.layers._helpers import BATCH, FEATURES, TIME, UNITS, inputs, layer, randomise
 
 onnx = pytest.importorskip("onnx", reason="ONNX is missing: install the extra `test`")
@@ -178,14 +179,6 @@ def test_every_cell(tmp_path):
 
 
 def test_cells_of_others_and_stacks_of_cells(tmp_path):
-    class Leaky(keras.layers.Layer):
-        state_size = output_size = FEATURES
-
-        def call(self, inputs, states):
-            (h,) = states
-            h = 0.9 * h + ops.tanh(inputs)
-            return ops.square(h), [h]
-
     x = keras.Input((None, FEATURES), name="x")
     stack = [cells.GRUCell(3), keras.layers.LSTMCell(4)]
     outputs = [

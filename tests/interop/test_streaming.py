@@ -12,6 +12,7 @@ from keras import ops, tree
 from kerasrnn import cells, layers
 from kerasrnn.interop import Streaming, to_streaming
 from tests.cells._helpers import MASKS, NAMES
+from tests.interop._helpers import Leaky
 from tests.layers._helpers import FEATURES, TIME, UNITS, inputs, layer, randomise
 
 tf = pytest.importorskip("tensorflow")
@@ -75,14 +76,6 @@ def test_every_cell_with_every_option(masking):
 
 
 def test_cells_of_others_and_stacks_of_cells():
-    class Leaky(keras.layers.Layer):
-        state_size = output_size = FEATURES
-
-        def call(self, inputs, states):
-            (h,) = states
-            h = 0.9 * h + ops.tanh(inputs)
-            return ops.square(h), [h]
-
     x = keras.Input((None, FEATURES))
     read = keras.layers.Masking()(x)
     stack = [cells.GRUCell(3), keras.layers.LSTMCell(4)]
