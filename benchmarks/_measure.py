@@ -15,6 +15,8 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from kerasrnn._files import written_whole
+
 Step = Callable[[], object]
 Name = TypeVar("Name")
 
@@ -73,8 +75,6 @@ def in_words(where: dict[str, Any]) -> str:
 def write(out: str | Path, name: str, content: dict[str, Any]) -> Path:
     """Write `name`.json into a folder."""
     path = Path(out) / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    part.replace(path)
+    with written_whole(path) as beside:
+        beside.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     return path

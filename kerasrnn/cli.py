@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from kerasrnn import cells, datasets
+from kerasrnn._files import written_whole
 from kerasrnn.applications import LanguageModel, SentimentClassifier, SequenceLabeler
 from kerasrnn.applications._parts import check_counts
 from kerasrnn.applications._runs import (
@@ -24,7 +25,6 @@ from kerasrnn.applications._runs import (
     export,
     load_model,
     said_by_a_fresh_process,
-    written_whole,
 )
 from kerasrnn.applications._training import TrainingConfig
 from kerasrnn.applications.language_model import task as language_model

@@ -1,11 +1,15 @@
 """What several folders of tests share."""
 
+import functools
 import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from filelock import FileLock
 
 
 class Trained(NamedTuple):
@@ -17,6 +21,37 @@ class Trained(NamedTuple):
     settings: dict[str, Any]
 
 
+def trained_once(
+    factory: pytest.TempPathFactory,
+    name: str,
+    task: Any,
+    config: type,
+    settings: dict[str, Any],
+    files: dict[str, Callable[[Path], Path]],
+) -> Trained:
+    """A run that one of pytest's processes trains, from files that it writes, while the others wait.
+
+    Beside the run lies `killed`: what would be there had it been killed after its second epoch.
+    """
+    from tests.applications._helpers import train_and_copy
+
+    base = factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    paths = tuple(str(place / file) for file in files)
+    several = isinstance(config().dataset, tuple)
+    settings = {**settings, "dataset": paths if several else paths[0]}
+    metrics = place / "metrics.json"
+    with FileLock(f"{place}.lock"):
+        if not metrics.exists():
+            place.mkdir()
+            for path, write in zip(paths, files.values(), strict=True):
+                write(Path(path))
+            run = config(out=str(place / "run"), **settings)
+            found = train_and_copy(task.train, run, place / "killed")
+            metrics.write_text(json.dumps(found), "utf-8")
+    return Trained(place / "run", json.loads(metrics.read_text("utf-8")), Path(paths[-1]), settings)
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Trained:
     """One small run that the tests read and never change."""
@@ -24,30 +59,19 @@ def trained(tmp_path_factory) -> Trained:
     from kerasrnn.applications.sentiment.config import SentimentConfig
     from tests.applications._helpers import SETTINGS, write_texts
 
-    place = tmp_path_factory.mktemp("trained")
-    dataset = write_texts(place / "texts.csv")
-    settings = {**SETTINGS, "dataset": str(dataset)}
-    metrics = task.train(SentimentConfig(out=str(place / "run"), **settings))
-    assert json.loads((place / "run" / "metrics.json").read_text("utf-8"))
-    return Trained(place / "run", metrics, dataset, settings)
+    files = {"texts.csv": write_texts}
+    return trained_once(tmp_path_factory, "trained", task, SentimentConfig, SETTINGS, files)
 
 
 @pytest.fixture(scope="session")
 def labeler(tmp_path_factory) -> Trained:
-    """A small run of the sequence labeler that the tests read and never change.
-
-    Beside it lies `killed`: what would be there had it been killed after its second epoch.
-    """
+    """A small run of the sequence labeler that the tests read and never change."""
     from kerasrnn.applications.sequence_labeling import task
     from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig
-    from tests.applications._helpers import LABELING, train_and_copy, write_names
+    from tests.applications._helpers import LABELING, write_names
 
-    place = tmp_path_factory.mktemp("labeler")
-    dataset = write_names(place / "names.conll")
-    settings = {**LABELING, "dataset": (str(dataset),)}
-    config = SequenceLabelingConfig(out=str(place / "run"), **settings)
-    metrics = train_and_copy(task.train, config, place / "killed")
-    return Trained(place / "run", metrics, dataset, settings)
+    files = {"names.conll": write_names}
+    return trained_once(tmp_path_factory, "labeler", task, SequenceLabelingConfig, LABELING, files)
 
 
 @pytest.fixture(scope="session")
@@ -57,33 +81,23 @@ def tagger(tmp_path_factory) -> Trained:
     from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig
     from tests.applications._helpers import LABELING, write_treebank
 
-    place = tmp_path_factory.mktemp("tagger")
-    files = [
-        str(write_treebank(place / f"{part}.conllu", count, seed))
+    files = {
+        f"{part}.conllu": functools.partial(write_treebank, count=count, seed=seed)
         for seed, (part, count) in enumerate({"train": 64, "dev": 32, "test": 16}.items())
-    ]
+    }
     settings = LABELING | {"decoder": "softmax", "character_reading": "bilstm", "epochs": 4}
-    settings["dataset"] = tuple(files)
-    metrics = task.train(SequenceLabelingConfig(out=str(place / "run"), **settings))
-    return Trained(place / "run", metrics, Path(files[-1]), settings)
+    return trained_once(tmp_path_factory, "tagger", task, SequenceLabelingConfig, settings, files)
 
 
 @pytest.fixture(scope="session")
 def writer(tmp_path_factory) -> Trained:
-    """A small run of the language model, of characters, that the tests read and never change.
-
-    Beside it lies `killed`: what would be there had it been killed after its second epoch.
-    """
+    """A small run of the language model, of characters, that the tests read and never change."""
     from kerasrnn.applications.language_model import task
     from kerasrnn.applications.language_model.config import LanguageModelConfig
-    from tests.applications._helpers import LANGUAGE, train_and_copy, write_sayings
+    from tests.applications._helpers import LANGUAGE, write_sayings
 
-    place = tmp_path_factory.mktemp("writer")
-    dataset = write_sayings(place / "sayings.txt")
-    settings = {**LANGUAGE, "dataset": (str(dataset),)}
-    config = LanguageModelConfig(out=str(place / "run"), **settings)
-    metrics = train_and_copy(task.train, config, place / "killed")
-    return Trained(place / "run", metrics, dataset, settings)
+    files = {"sayings.txt": write_sayings}
+    return trained_once(tmp_path_factory, "writer", task, LanguageModelConfig, LANGUAGE, files)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ NAMES = [n for n in cells.names() if cells.info(n).cell_class.__module__.startsw
 each_name = pytest.mark.parametrize("name", NAMES)
 
 FLOORS = {
+    "_files": 0,
     "_keras": 0,
     "_tables": 0,
     "_version": 0,

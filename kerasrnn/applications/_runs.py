@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import io
@@ -10,10 +9,9 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -21,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasrnn._files import UNFINISHED, written_whole
 from kerasrnn._version import __version__
 from kerasrnn.applications import plain_tensorflow
 
@@ -50,47 +49,11 @@ Model = TypeVar("Model")
 _HOW = ("out", "resume", "overwrite", "tensorboard", "strategy", "worker_timeout")
 # What may be given anew when a run goes on elsewhere.
 _MAY_MOVE = ("data_dir",)
-# What a killed process leaves half-written begins like this.
-_UNFINISHED = ".kerasrnn-"
 
 
 def computed(config: RunConfig) -> dict[str, Any]:
     """The settings that decide what a run computes, with their values."""
     return {name: v for name, v in vars(config).items() if name not in (*_HOW, *_MAY_MOVE)}
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Write a file or folder beside its place and put it there when it is whole.
-
-    Example:
-
-    >>> import tempfile, pathlib
-    >>> from kerasrnn.applications._runs import written_whole
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "result.txt"
-    >>> with written_whole(path) as beside:
-    ...     _ = beside.write_text("whole")
-    >>> path.read_text(), len(list(path.parent.iterdir()))
-    ('whole', 1)
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=path.parent) as workshop:
-            beside, old = Path(workshop) / path.name, Path(workshop) / "old"
-            yield beside
-            if not path.is_dir():
-                beside.replace(path)
-                return
-            # A folder cannot replace a folder: move the old one out of the way first.
-            path.rename(old)
-            try:
-                beside.rename(path)
-            except BaseException:
-                old.rename(path)
-                raise
-    except (OSError, tf.errors.OpError) as error:
-        why = error.message if isinstance(error, tf.errors.OpError) else error.strerror or error
-        raise OSError(f"Could not write {path} ({why}); what was there is kept.") from error
 
 
 class RunFolder:
@@ -166,7 +129,7 @@ class RunFolder:
         if not self.chief:
             return
         if config.resume:
-            for left in [*self.path.glob(f"{_UNFINISHED}*"), *self.path.glob(f"*/{_UNFINISHED}*")]:
+            for left in [*self.path.glob(f"{UNFINISHED}*"), *self.path.glob(f"*/{UNFINISHED}*")]:
                 shutil.rmtree(left, ignore_errors=True)
             return
         if config.overwrite and self.path.is_dir():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import tensorflow as tf
 from keras import tree
 
 from kerasrnn import cells
+from kerasrnn._files import written_whole
 from kerasrnn.interop._onnx_cells import operator_of
 from kerasrnn.interop._onnx_crf import best_paths
 from kerasrnn.interop._onnx_ops import (
@@ -78,12 +78,8 @@ def to_onnx(model: Any, path: str | Path) -> Path:
         raise ImportError("`to_onnx` needs the package onnx: pip install kerasrnn[onnx]")
     _check(model)
     written, path = _model_proto(model), Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place, so that renaming cannot leave the disk.
-    with tempfile.TemporaryDirectory(prefix=".kerasrnn-", dir=path.parent) as folder:
-        part = Path(folder) / path.name
-        part.write_bytes(written.SerializeToString())
-        part.replace(path)
+    with written_whole(path) as beside:
+        beside.write_bytes(written.SerializeToString())
     return path
 
 

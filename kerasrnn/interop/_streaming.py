@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import tensorflow as tf
 from keras import tree
 
 from kerasrnn import cells, layers
+from kerasrnn._files import written_whole
 from kerasrnn.interop._walk import (
     check_model,
     in_its_form,
@@ -148,12 +148,8 @@ class Streaming:
         archive.add_endpoint("step", step, [*self._inputs, *self.states.values()])
         batch = tf.TensorSpec((), tf.int32, name="batch")
         archive.add_endpoint("initial_state", self.initial_state, [batch])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside its place, so that renaming cannot leave the disk.
-        with tempfile.TemporaryDirectory(prefix=".kerasrnn-", dir=path.parent) as folder:
-            beside = Path(folder) / path.name
+        with written_whole(path) as beside:
             archive.write_out(str(beside), verbose=False)
-            beside.rename(path)
 
     def _checked(self, states: Any, batch: int | None) -> dict[str, Tensor]:
         wanted = {name: (batch, spec.shape[1]) for name, spec in self.states.items()}

@@ -86,7 +86,10 @@ def alone():
     return _worker.train_plainly(Team())
 
 
-@pytest.mark.parametrize(("strategy", "workers"), [("multi-worker", 2), ("mirrored", 1)])
+@pytest.mark.parametrize(
+    ("strategy", "workers"),
+    [("multi-worker", 2), pytest.param("mirrored", 1, marks=pytest.mark.slow)],
+)
 def test_replicas_learn_what_one_device_learns(strategy, workers, alone, tmp_path):
     found = run(strategy, tmp_path, workers, killed=1)
     for each in found:

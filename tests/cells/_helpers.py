@@ -158,17 +158,21 @@ CASES = [
 ]
 
 
+# The foundation's cells as they are by default.
+DEFAULTS = [next(case for case in CASES if case.name == name) for name in FOUNDATION]
+
+
 def each(*parameters: tuple[str, list[Any], Any]) -> Any:
     """Every case with every combination of the parameters, each `(name, values, the essential ones)`.
 
-    All combinations for the foundation; for the other cells those of the essential values, and the
-    rest when `-m slow` asks for them.
+    All combinations for the foundation's cells as they are by default; for their variants and the other
+    cells those of the essential values, and the rest when `-m slow` asks for them.
     """
     names, values, essential = zip(*parameters, strict=True)
     combinations = []
     for case in CASES:
         for chosen in itertools.product(*values):
-            quick = case.name in FOUNDATION or all(
+            quick = case in DEFAULTS or all(
                 one in few for one, few in zip(chosen, essential, strict=True)
             )
             marks = () if quick else (pytest.mark.slow,)

@@ -26,8 +26,8 @@ from tests.cells._helpers import (
 DTYPE = DTYPES[0]
 each_name = pytest.mark.parametrize("name", NAMES)
 CASE = {name: next(case for case in CASES if case.name == name) for name in NAMES}
+QUICK = ("lstm", "sru")
 # The cells with a recurrent product.
-QUICK = ("lstm", "sru", "grid_lstm")
 RECURRENT = [name for name in NAMES if "recurrent_kernel" in CASE[name].layout().weights]
 
 
@@ -91,7 +91,10 @@ def test_zoneout_in_training_keeps_or_renews_each_unit(name):
         assert abs((kept & moves).sum() / moves.sum() - rate) < 0.08
 
 
-@pytest.mark.parametrize("wrapper", [keras.layers.RNN, kerasrnn.layers.Recurrent])
+@pytest.mark.parametrize(
+    "wrapper",
+    [pytest.param(keras.layers.RNN, marks=pytest.mark.slow), kerasrnn.layers.Recurrent],
+)
 def test_zoneout_draws_anew_in_every_step_and_call(wrapper):
     cell = cells.LSTMCell(50, zoneout={"hidden": 0.5}, seed=3)
     model = keras.Sequential([keras.Input((6, FEATURES)), wrapper(cell, return_sequences=True)])

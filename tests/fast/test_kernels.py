@@ -56,7 +56,6 @@ SCENARIOS = {
     },
     "nothing but masked steps": {"mask": np.zeros((BATCH, TIME), bool), "training": True},
 }
-each_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
 # The cells with a kernel of their own; and one of each kernel, with all that it can have.
 OWN = [case for case in CASES if case.name in FOUNDATION]
 KINDS = [
@@ -68,11 +67,33 @@ KINDS = [
 ]
 
 
-# The cells that the generic kernel runs, and how. What takes long is done for a few, with a counter,
-# with many layers, with states that are no outputs; for the others when `-m slow` asks.
+# The cells that the generic kernel runs, and how. What takes long is done for a few, with a counter and
+# without; for the others when `-m slow` asks.
 OTHERS = [case for case in CASES if case.name not in FOUNDATION and case.use_bias]
-FEW = ("clockwork_rnn", "grid_lstm-depth=2-depth_priority=True", "mgu")
+FEW = ("clockwork_rnn", "mgu")
+# Each cell as it is by default, and one with many layers and states that are no outputs.
+FIRST = [c for n, c in enumerate(OTHERS) if n == 0 or c.name != OTHERS[n - 1].name]
+FIRST += [case for case in OTHERS if str(case) == "grid_lstm-depth=2-depth_priority=True"]
 HARD = ("any mask, backwards, dropouts", "any mask, any length, learned states")
+
+
+def own(cases):
+    """The kernels of their own: all scenarios for the LSTM, the hard ones for the other kinds."""
+    return pytest.mark.parametrize(
+        ("case", "scenario"),
+        [
+            pytest.param(
+                case,
+                scenario,
+                id=f"{case}-{scenario}",
+                marks=()
+                if case in KINDS and (scenario in HARD or case.name == "lstm")
+                else pytest.mark.slow,
+            )
+            for case in cases
+            for scenario in SCENARIOS
+        ],
+    )
 
 
 def generic(*essential):
@@ -84,7 +105,8 @@ def generic(*essential):
                 scenario,
                 id=f"{case}-{scenario}",
                 marks=()
-                if scenario in essential or (str(case) in FEW and scenario in HARD)
+                if (scenario in essential and case in FIRST)
+                or (str(case) in FEW and scenario in HARD)
                 else pytest.mark.slow,
             )
             for case in OTHERS
@@ -189,10 +211,7 @@ def assert_alike(one, other, values=VALUES, gradients=GRADIENTS):
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, abs(b).max()))
 
 
-@each_scenario
-@pytest.mark.parametrize(
-    "case", [c if c in KINDS else pytest.param(c, marks=pytest.mark.slow) for c in OWN], ids=str
-)
+@own(OWN)
 def test_an_ordinary_graph_gives_what_the_loop_gives(case, scenario):
     """What runs in eager calls and in exported models."""
     options = SCENARIOS[scenario]
@@ -213,15 +232,7 @@ def test_inference_on_few_steps_is_not_compiled(worth, monkeypatch):
         )
 
 
-@pytest.mark.parametrize(
-    ("case", "scenario"),
-    [
-        pytest.param(case, scenario, id=f"{case}-{scenario}", marks=marks)
-        for case in KINDS
-        for scenario in SCENARIOS
-        for marks in [() if scenario in HARD or case.name == "lstm" else pytest.mark.slow]
-    ],
-)
+@own(KINDS)
 def test_xla_gives_what_the_loop_gives(case, scenario):
     """What runs in `fit` and `predict`."""
     options = SCENARIOS[scenario]
@@ -256,7 +267,9 @@ REGULARISERS = {
 
 @pytest.mark.parametrize("graph", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("regulariser", REGULARISERS)
-@pytest.mark.parametrize("name", ["lstm", pytest.param("gru", marks=pytest.mark.slow), "mut1"])
+@pytest.mark.parametrize(
+    "name", ["lstm", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gru", "mut1"))]
+)
 def test_the_generic_kernel_knows_every_regulariser(name, regulariser, graph):
     case = next(case for case in CASES if case.name == name)
     options = {"arguments": REGULARISERS[regulariser], "mask": ANY, "training": True}
@@ -360,7 +373,14 @@ def test_the_generic_kernel_trains_what_is_trainable(trainable):
         assert np.any(old != new) == trainable
 
 
-@pytest.mark.parametrize("case", KINDS, ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [
+        c if c.name in ("simple_rnn", "lstm", "gru") else pytest.param(c, marks=pytest.mark.slow)
+        for c in KINDS
+    ],
+    ids=str,
+)
 def test_float64(case):
     options = {"mask": ANY, "dtype": "float64", "recurrent_dropout": 0.3, "training": True}
     for graph in (True, False):
@@ -426,7 +446,9 @@ def test_odd_sizes(name, shape, units):
     )
 
 
-@pytest.mark.parametrize("time", [1, 2, 3, 5, 9, 17, 33, 100])
+@pytest.mark.parametrize(
+    "time", [1, 3, 9, 100, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5, 17, 33))]
+)
 def test_any_length_is_rounded_up_without_a_trace(time):
     """For few compilations; `tests/layers` sees to the empty ones with masks."""
     case = next(case for case in KINDS if case.name == "coupled_lstm")
@@ -435,7 +457,9 @@ def test_any_length_is_rounded_up_without_a_trace(time):
     assert_alike(run(case, "fused", **options), run(case, "loop", **known))
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3, 17])
+@pytest.mark.parametrize(
+    "batch", [1, 17, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))]
+)
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_any_batch_is_cut_without_a_trace(batch, dynamic, monkeypatch):
     """Also into more shards than it has sequences."""

@@ -55,8 +55,8 @@ def test_importing_the_package_loads_no_other_framework():
     assert not {"tensorflow", "torch", "jax"} & set(done.stdout.split())
 
 
-# One way for the foundation and some others. All else waits for `-m slow`.
-QUICK = ("peephole_lstm", "gru", "sru", "grid_lstm")
+# One way for some of the foundation and another. All else waits for `-m slow`.
+QUICK = ("peephole_lstm", "gru", "sru")
 some_layers = pytest.mark.parametrize("name", QUICK)
 VALUES = [
     pytest.param(
@@ -89,7 +89,7 @@ def test_values_equal_the_reference(name, flags):
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in ("lstm", "gru") else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+    "name", [n if n == "gru" else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
 )
 def test_training_lowers_the_loss_and_the_model_loads_to_the_last_bit(name, tmp_path):
     x = inputs(16, TIME, FEATURES)
@@ -137,7 +137,7 @@ def test_stateful_batches_continue(initial_state):
     assert all(np.any(state) for state in flat([state.value for state in own.states[0]]))
 
 
-@pytest.mark.parametrize("kind", ["own", "foreign", "stack"])
+@pytest.mark.parametrize("kind", ["own", pytest.param("foreign", marks=pytest.mark.slow), "stack"])
 def test_dropout(kind):
     rates = {"dropout": 0.5, "recurrent_dropout": 0.5}
     cell = {
@@ -156,7 +156,9 @@ def test_dropout(kind):
     assert_equal(model.predict_on_batch(x), model.predict_on_batch(x))
 
 
-@pytest.mark.parametrize("form", ["state", "candidate", "weights"])
+@pytest.mark.parametrize(
+    "form", ["state", *(pytest.param(f, marks=pytest.mark.slow) for f in ("candidate", "weights"))]
+)
 def test_the_forms_of_dropout_and_zoneout(form):
     rates = {"recurrent_dropout": 0.5, "recurrent_dropout_form": form, "zoneout": 0.3}
     own = layers.PeepholeLSTM(UNITS, layer_norm=True, seed=2, **rates)
@@ -168,7 +170,7 @@ def test_the_forms_of_dropout_and_zoneout(form):
     assert_equal(model.predict_on_batch(x), model.predict_on_batch(x))
 
 
-@pytest.mark.parametrize("time", [1, 7, 70])
+@pytest.mark.parametrize("time", [pytest.param(1, marks=pytest.mark.slow), 7, 70])
 def test_the_scan_equals_the_loop(time):
     x, mask = inputs(2, time, FEATURES), inputs(2, time, seed=3) > 0
     scan = layers.SRU(FEATURES, return_sequences=True, return_state=True, implementation="fused")

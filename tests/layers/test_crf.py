@@ -369,7 +369,7 @@ def test_evaluate_gives_the_loss_and_the_metrics_of_the_mask(trained):
 @pytest.mark.parametrize(
     "options",
     [
-        {"run_eagerly": True},
+        pytest.param({"run_eagerly": True}, marks=pytest.mark.slow),
         {"jit_compile": True},
         pytest.param({"jit_compile": "auto"}, marks=pytest.mark.slow),
     ],

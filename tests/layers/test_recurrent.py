@@ -368,7 +368,7 @@ def test_states_are_no_weights():
 # Learned initial states.
 
 
-@pytest.mark.parametrize("kind", ["lstm", "stack"])
+@pytest.mark.parametrize("kind", [pytest.param("lstm", marks=pytest.mark.slow), "stack"])
 def test_learned_initial_states_learn(kind):
     keras.utils.set_random_seed(1)
     layer = Recurrent(CELLS[kind](), initial_state="learned")
@@ -431,7 +431,7 @@ def test_learned_initial_states_are_saved(tmp_path):
 # Dropout.
 
 
-@pytest.mark.parametrize("kind", ["gru", "stack", "foreign"])
+@pytest.mark.parametrize("kind", ["gru", pytest.param("stack", marks=pytest.mark.slow), "foreign"])
 def test_dropout_in_training_only(kind):
     layer = Recurrent(CELLS[kind](dropout=0.5, recurrent_dropout=0.5))
     model = keras.Sequential([keras.Input((TIME, FEATURES)), layer, keras.layers.Dense(1)])
