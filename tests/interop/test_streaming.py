@@ -95,9 +95,9 @@ def tagger():
     k = keras.layers
     words, marks = (keras.Input((None,), dtype="int32", name=name) for name in ("words", "marks"))
     x = k.Embedding(10, FEATURES, mask_zero=True)(layers.WordDropout(0.1)(words))
-    x = layers.LockedDropout(0.2)(
-        k.Concatenate()([x, k.Embedding(3, FEATURES, mask_zero=True)(marks)])
-    )
+    # Keras 3.10 itself cannot concatenate where masks have no known length.
+    join = k.Add() if keras.__version__.startswith("3.10.") else k.Concatenate()
+    x = layers.LockedDropout(0.2)(join([x, k.Embedding(3, FEATURES, mask_zero=True)(marks)]))
     first = layers.PeepholeLSTM(
         UNITS, return_sequences=True, initial_state="learned", name="first"
     )(x)
