@@ -34,29 +34,32 @@ class GenericKernel(Kernel):
     def state_sizes(self, units: int) -> tuple[int, ...]:
         return (units, *self.cell.state_sizes.values())
 
-    def saved_size(self, units: int) -> int:
-        return self.columns
+    def input_sizes(self, columns: int, units: int) -> tuple[int, ...]:
+        return (columns,)
+
+    def saved_sizes(self, units: int) -> tuple[int, ...]:
+        return (self.columns,)
 
     def sum_shapes(self, batch: Tensor, units: int) -> list[Any]:
         return [weight.shape for weight in self.weights.values()]
 
     def forward(
-        self, x: Tensor, states: tuple[Tensor, ...], w: Weights
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        return self.step(x, states[1:], w.others, w.mask), x
+        self, x: tuple[Tensor, ...], states: tuple[Tensor, ...], w: Weights
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        return self.step(x[0], states[1:], w.others, w.mask), x
 
     def backward(
         self,
-        saved: Tensor,
+        saved: tuple[Tensor, ...],
         before: tuple[Tensor, ...],
         after: tuple[Tensor, ...],
         d_after: tuple[Tensor, ...],
         w: Weights,
     ) -> Back:
-        sources = [saved, *before[1:], *(w.others[name] for name in self.weights)]
+        sources = [*saved, *before[1:], *(w.others[name] for name in self.weights)]
         with tf.GradientTape() as tape:
             tape.watch(sources)
-            results = self.step(saved, before[1:], w.others, w.mask)
+            results = self.step(saved[0], before[1:], w.others, w.mask)
         dx, *rest = tape.gradient(
             results, sources, d_after, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )

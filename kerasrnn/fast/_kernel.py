@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -38,6 +38,10 @@ class Weights:
         """`h` times a part of the recurrent kernel."""
         return _product(self.masked(h), self.recurrent[part])
 
+    def added(self, x: Sequence[Tensor], h: Tensor) -> list[Tensor]:
+        """The pieces of the projected input, and to each its columns of `recur`."""
+        return list(map(tf.add, x, tf.split(self.recur(h), len(x), axis=1)))
+
     def recur_back(self, d: Tensor, part: int = 0) -> Tensor:
         """The gradient of `recur` with respect to `h`."""
         return self.masked(_product(d, self.recurrent[part], transpose_b=True))
@@ -67,6 +71,9 @@ class Back(NamedTuple):
 class Kernel(abc.ABC):
     """One step of a cell, forward and backward, on tensors `(batch, ...)` in the dtype of the gates.
 
+    What comes from a sequence, the projected input and what was saved, comes in pieces, each a tensor of
+    its own: XLA makes no vector code of a row of memory that is cut up only when it is used.
+
     A kernel is hashable and holds no tensors: what differs between two cells of a kind, such as which
     peepholes there are, is an attribute.
     """
@@ -74,7 +81,7 @@ class Kernel(abc.ABC):
     states: int
     """How many states there are. The first is the output."""
     saved: ClassVar[int]
-    """The size of what `forward` saves, in units."""
+    """How many pieces `forward` saves, `(batch, units)` each."""
     parts: ClassVar[tuple[int, ...]]
     """The parts of the recurrent kernel that are multiplied at once: their gates, as numbers."""
     kept: ClassVar[tuple[int, ...]] = (1,)
@@ -91,9 +98,13 @@ class Kernel(abc.ABC):
         """The size of every state."""
         return (units,) * self.states
 
-    def saved_size(self, units: int) -> int:
-        """The size of what `forward` saves."""
-        return self.saved * units
+    def input_sizes(self, columns: int, units: int) -> tuple[int, ...]:
+        """The sizes of the pieces in which `forward` takes the projected input: its gates."""
+        return (units,) * (columns // units)
+
+    def saved_sizes(self, units: int) -> tuple[int, ...]:
+        """The sizes of the pieces that `forward` saves."""
+        return (units,) * self.saved
 
     def sum_shapes(self, batch: Tensor, units: int) -> list[Any]:
         """The shape of each sum."""
@@ -101,14 +112,14 @@ class Kernel(abc.ABC):
 
     @abc.abstractmethod
     def forward(
-        self, x: Tensor, states: tuple[Tensor, ...], w: Weights
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The new states, and what `backward` wants of this step, `(batch, any)`."""
+        self, x: tuple[Tensor, ...], states: tuple[Tensor, ...], w: Weights
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The new states, and what `backward` wants of this step: the `saved` pieces."""
 
     @abc.abstractmethod
     def backward(
         self,
-        saved: Tensor,
+        saved: tuple[Tensor, ...],
         before: tuple[Tensor, ...],
         after: tuple[Tensor, ...],
         d_after: tuple[Tensor, ...],

@@ -44,7 +44,11 @@ class Passes(NamedTuple):
 
 
 class _Buffers:
-    """Sequences `(batch, time, size)` in XLA: a step is read from and written to its place in them."""
+    """Sequences `(batch, time, size)` in XLA: a step is read from and written to its place in them.
+
+    Each piece of a step is read by itself. Of a row that is read as a whole and then cut up XLA makes a
+    function that reads anew, for every number, where the row begins; and no vector code.
+    """
 
     @staticmethod
     def new(like: Tensor, size: int, dtype: Any) -> Tensor:
@@ -52,10 +56,15 @@ class _Buffers:
         return tf.zeros(tf.stack([batch, time, size]), dtype)
 
     @staticmethod
-    def row(x: Tensor, t: Tensor) -> Tensor:
-        sizes = tf.stack([tf.shape(x)[0], 1, x.shape[2]])
-        row = xla.xla_dynamic_slice(x, tf.stack([0, t, 0]), sizes)
-        return tf.reshape(row, tf.stack([tf.shape(x)[0], x.shape[2]]))
+    def pieces(x: Tensor, t: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+        batch, starts = tf.shape(x)[0], itertools.accumulate(sizes, initial=0)
+        rows = [
+            xla.xla_dynamic_slice(x, tf.stack([0, t, start]), tf.stack([batch, 1, size]))
+            for start, size in zip(starts, sizes, strict=False)
+        ]
+        return tuple(
+            tf.reshape(row, tf.stack([batch, size])) for row, size in zip(rows, sizes, strict=True)
+        )
 
     @staticmethod
     def write(x: Tensor, t: Tensor, row: Tensor) -> Tensor:
@@ -74,8 +83,8 @@ class _Arrays:
         return tf.TensorArray(dtype, size=tf.shape(like)[1], element_shape=[None, size])
 
     @staticmethod
-    def row(x: Tensor, t: Tensor) -> Tensor:
-        return x[:, t]
+    def pieces(x: Tensor, t: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+        return tuple(tf.split(x[:, t], sizes, axis=1)) if len(sizes) > 1 else (x[:, t],)
 
     @staticmethod
     def write(x: Any, t: Tensor, row: Tensor) -> Any:
@@ -93,7 +102,11 @@ def passes(
     """Traced once for each kernel, size and kind of call, and compiled once for each shape."""
     store: Any = _Buffers if compiled else _Arrays
 
-    state_sizes = kernel.state_sizes(units)
+    state_sizes, saved_sizes = kernel.state_sizes(units), kernel.saved_sizes(units)
+    input_sizes = kernel.input_sizes(columns, units)
+
+    def row(x: Tensor, t: Tensor) -> Tensor:
+        return store.pieces(x, t, [x.shape[2]])[0]
 
     def weights(
         recurrent_kernel: Tensor | None, others: list[Tensor], rows: Sequence[Tensor]
@@ -108,7 +121,7 @@ def passes(
     def valid(rows: Sequence[Tensor], t: Tensor) -> Tensor | None:
         """The mask's column for a step, `(batch, 1)`, if there is a mask."""
         left = rows[1:] if dropout else rows
-        return store.row(left[0][..., None], t) if left else None
+        return row(left[0][..., None], t) if left else None
 
     def forward(
         x: Tensor,
@@ -126,17 +139,18 @@ def passes(
         (x,), states = _sized([columns], x), _sized(state_sizes, *states)
         dtype = states[0].dtype
         sizes = [*state_sizes] if keep else [units] * int(outputs)
-        sizes += [kernel.saved_size(units)] if keep else []
+        sizes += [sum(saved_sizes)] if keep and saved_sizes else []
+        biases = None if bias is None else tf.split(bias, input_sizes)
 
         def body(t: Tensor, states: Any, *sequences: Any) -> Any:
-            row = store.row(x, t)
-            row = row if bias is None else row + bias
-            new, saved = kernel.forward(tf.cast(row, dtype), states, w)
+            gates = store.pieces(x, t, input_sizes)
+            gates = gates if biases is None else map(tf.add, gates, biases)
+            new, saved = kernel.forward(tuple(tf.cast(g, dtype) for g in gates), states, w)
             here = valid(rows, t)
             if here is not None:
                 new = tuple(tf.where(here, n, s) for n, s in zip(new, states, strict=True))
             new = _shaped(new, states)
-            values = (*new, saved) if keep else new
+            values = (*new, tf.concat(saved, axis=1)) if keep and saved else new
             # Without `keep` there is a sequence of the first state, or none.
             written = [store.write(*s) for s in zip(sequences, _same(t), values, strict=False)]
             return t + 1, new, *written
@@ -144,11 +158,11 @@ def passes(
         empty = [store.new(x, size, dtype) for size in sizes]
         _, finals, *sequences = tf.while_loop(lambda t, *_: t < stop, body, (start, states, *empty))
         read = [store.read(s, size) for s, size in zip(sequences, sizes, strict=True)]
-        saved = read.pop() if keep else None
+        saved = read.pop() if keep and saved_sizes else None
         return Forward(finals, tuple(read), saved)
 
     def backward(
-        saved: Tensor,
+        saved: Tensor | None,
         sequences: tuple[Tensor, ...],
         states: tuple[Tensor, ...],
         rows: tuple[Tensor, ...],
@@ -160,7 +174,8 @@ def passes(
         stop: Tensor,
     ) -> Backward:
         w = weights(recurrent_kernel, others, rows)
-        (saved,) = _sized([kernel.saved_size(units)], saved)
+        if saved is not None:
+            (saved,) = _sized([sum(saved_sizes)], saved)
         sequences, states, d_finals = (
             _sized(state_sizes, *s) for s in (sequences, states, d_finals)
         )
@@ -172,17 +187,18 @@ def passes(
         def body(t: Tensor, d_states: Any, sums: Any, *written: Any) -> Any:
             first, previous = tf.equal(t, start), tf.maximum(t - 1, 0)
             before = tuple(
-                tf.where(first, initial, store.row(s, previous))
+                tf.where(first, initial, row(s, previous))
                 for initial, s in zip(states, sequences, strict=True)
             )
-            after = tuple(store.row(s, t) for s in sequences)
+            after = tuple(row(s, t) for s in sequences)
             if d_outputs is not None:
-                d_states = (d_states[0] + store.row(d_outputs, t), *d_states[1:])
+                d_states = (d_states[0] + row(d_outputs, t), *d_states[1:])
             here = valid(rows, t)
             own = d_states
             if here is not None:
                 own = tuple(tf.where(here, d, tf.zeros_like(d)) for d in d_states)
-            back = kernel.backward(store.row(saved, t), before, after, own, w)
+            pieces = () if saved is None else store.pieces(saved, t, saved_sizes)
+            back = kernel.backward(pieces, before, after, own, w)
             d_before = back.states
             if here is not None:
                 d_before = tuple(
@@ -199,7 +215,7 @@ def passes(
             tf.zeros(shape, SUM_DTYPE.get(dtype, dtype))
             for shape in kernel.sum_shapes(batch, units)
         )
-        empty = [store.new(saved, size, dtype) for size in sizes]
+        empty = [store.new(sequences[0], size, dtype) for size in sizes]
         _, d_states, sums, *written = tf.while_loop(
             lambda t, *_: t >= start, body, (stop - 1, d_finals, sums, *empty)
         )

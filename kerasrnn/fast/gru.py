@@ -21,24 +21,22 @@ class GRUKernel(Kernel):
     kept = (1, 1)
 
     def forward(
-        self, x: Tensor, states: tuple[Tensor, ...], w: Weights
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        self, x: tuple[Tensor, ...], states: tuple[Tensor, ...], w: Weights
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         (h,) = states
-        units = h.shape[1]
-        zr = sigmoid(x[:, : 2 * units] + w.recur(h, 0))
-        z, r = tf.split(zr, 2, axis=1)
-        n = tf.tanh(x[:, 2 * units :] + w.recur(r * h, 1))
-        return (h + z * (n - h),), tf.concat([zr, n], axis=1)
+        z, r = map(sigmoid, w.added(x[:2], h))
+        n = tf.tanh(x[2] + w.recur(r * h, 1))
+        return (h + z * (n - h),), (z, r, n)
 
     def backward(
         self,
-        saved: Tensor,
+        saved: tuple[Tensor, ...],
         before: tuple[Tensor, ...],
         after: tuple[Tensor, ...],
         d_after: tuple[Tensor, ...],
         w: Weights,
     ) -> Back:
-        z, r, n = tf.split(saved, 3, axis=1)
+        z, r, n = saved
         (h,), (dh,) = before, d_after
         dn = dh * z * (1 - n * n)
         d_reset = w.recur_back(dn, 1)
@@ -78,28 +76,26 @@ class ResetAfterGRUKernel(Kernel):
         return (3,) if self.use_bias else ()
 
     def forward(
-        self, x: Tensor, states: tuple[Tensor, ...], w: Weights
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        self, x: tuple[Tensor, ...], states: tuple[Tensor, ...], w: Weights
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         (h,) = states
-        units = h.shape[1]
-        u = w.recur(h)
+        u = tf.split(w.recur(h), 3, axis=1)
         if self.use_bias:
-            u = u + w.others["recurrent_bias"]
-        u_n = u[:, 2 * units :]
-        zr = sigmoid(x[:, : 2 * units] + u[:, : 2 * units])
-        z, r = tf.split(zr, 2, axis=1)
-        n = tf.tanh(x[:, 2 * units :] + r * u_n)
-        return (h + z * (n - h),), tf.concat([zr, n, u_n], axis=1)
+            u = map(tf.add, u, tf.split(w.others["recurrent_bias"], 3))
+        u_z, u_r, u_n = u
+        z, r = sigmoid(x[0] + u_z), sigmoid(x[1] + u_r)
+        n = tf.tanh(x[2] + r * u_n)
+        return (h + z * (n - h),), (z, r, n, u_n)
 
     def backward(
         self,
-        saved: Tensor,
+        saved: tuple[Tensor, ...],
         before: tuple[Tensor, ...],
         after: tuple[Tensor, ...],
         d_after: tuple[Tensor, ...],
         w: Weights,
     ) -> Back:
-        z, r, n, u_n = tf.split(saved, 4, axis=1)
+        z, r, n, u_n = saved
         (h,), (dh,) = before, d_after
         dn = dh * z * (1 - n * n)
         dz = dh * (n - h) * z * (1 - z)

@@ -49,26 +49,26 @@ class LSTMKernel(_MemoryKernel):
     parts = (4,)
 
     def forward(
-        self, x: Tensor, states: tuple[Tensor, ...], w: Weights
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        self, x: tuple[Tensor, ...], states: tuple[Tensor, ...], w: Weights
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         h, c = states
-        i, f, g, o = tf.split(x + w.recur(h), 4, axis=1)
+        i, f, g, o = w.added(x, h)
         i = sigmoid(i + self.peep("input", c, w))
         f = sigmoid(f + self.peep("forget", c, w))
         g = tf.tanh(g)
         c = f * c + i * g
         o = sigmoid(o + self.peep("output", c, w))
-        return (o * tf.tanh(c), c), tf.concat([i, f, g, o], axis=1)
+        return (o * tf.tanh(c), c), (i, f, g, o)
 
     def backward(
         self,
-        saved: Tensor,
+        saved: tuple[Tensor, ...],
         before: tuple[Tensor, ...],
         after: tuple[Tensor, ...],
         d_after: tuple[Tensor, ...],
         w: Weights,
     ) -> Back:
-        i, f, g, o = tf.split(saved, 4, axis=1)
+        i, f, g, o = saved
         (h_before, c_before), (_, c), (dh, dc) = before, after, d_after
         squashed = tf.tanh(c)
         do = dh * squashed * o * (1 - o)
@@ -91,25 +91,25 @@ class CoupledLSTMKernel(_MemoryKernel):
     parts = (3,)
 
     def forward(
-        self, x: Tensor, states: tuple[Tensor, ...], w: Weights
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        self, x: tuple[Tensor, ...], states: tuple[Tensor, ...], w: Weights
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         h, c = states
-        f, g, o = tf.split(x + w.recur(h), 3, axis=1)
+        f, g, o = w.added(x, h)
         f = sigmoid(f + self.peep("forget", c, w))
         g = tf.tanh(g)
         c = f * c + (1 - f) * g
         o = sigmoid(o + self.peep("output", c, w))
-        return (o * tf.tanh(c), c), tf.concat([f, g, o], axis=1)
+        return (o * tf.tanh(c), c), (f, g, o)
 
     def backward(
         self,
-        saved: Tensor,
+        saved: tuple[Tensor, ...],
         before: tuple[Tensor, ...],
         after: tuple[Tensor, ...],
         d_after: tuple[Tensor, ...],
         w: Weights,
     ) -> Back:
-        f, g, o = tf.split(saved, 3, axis=1)
+        f, g, o = saved
         (h_before, c_before), (_, c), (dh, dc) = before, after, d_after
         squashed = tf.tanh(c)
         do = dh * squashed * o * (1 - o)

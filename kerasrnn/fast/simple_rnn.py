@@ -20,14 +20,14 @@ class SimpleRNNKernel(Kernel):
     parts = (1,)
 
     def forward(
-        self, x: Tensor, states: tuple[Tensor, ...], w: Weights
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        h = tf.tanh(x + w.recur(states[0]))
-        return (h,), h[:, :0]  # The state after the step is all that the way back needs.
+        self, x: tuple[Tensor, ...], states: tuple[Tensor, ...], w: Weights
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        h = tf.tanh(x[0] + w.recur(states[0]))
+        return (h,), ()  # The state after the step is all that the way back needs.
 
     def backward(
         self,
-        saved: Tensor,
+        saved: tuple[Tensor, ...],
         before: tuple[Tensor, ...],
         after: tuple[Tensor, ...],
         d_after: tuple[Tensor, ...],
