@@ -35,10 +35,11 @@ class GenericKernel(Kernel):
         return (units, *self.cell.state_sizes.values())
 
     def input_sizes(self, columns: int, units: int) -> tuple[int, ...]:
-        return (columns,)
+        return self.saved_sizes(units)
 
     def saved_sizes(self, units: int) -> tuple[int, ...]:
-        return (self.columns,)
+        gates, rest = divmod(self.columns, units)
+        return (self.columns,) if rest else (units,) * gates
 
     def sum_shapes(self, batch: Tensor, units: int) -> list[Any]:
         return [weight.shape for weight in self.weights.values()]
@@ -46,7 +47,7 @@ class GenericKernel(Kernel):
     def forward(
         self, x: tuple[Tensor, ...], states: tuple[Tensor, ...], w: Weights
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        return self.step(x[0], states[1:], w.others, w.mask), x
+        return self.step(tf.concat(x, axis=1), states[1:], w.others, w.mask), x
 
     def backward(
         self,
@@ -56,10 +57,11 @@ class GenericKernel(Kernel):
         d_after: tuple[Tensor, ...],
         w: Weights,
     ) -> Back:
-        sources = [*saved, *before[1:], *(w.others[name] for name in self.weights)]
+        x = tf.concat(saved, axis=1)
+        sources = [x, *before[1:], *(w.others[name] for name in self.weights)]
         with tf.GradientTape() as tape:
             tape.watch(sources)
-            results = self.step(saved[0], before[1:], w.others, w.mask)
+            results = self.step(x, before[1:], w.others, w.mask)
         dx, *rest = tape.gradient(
             results, sources, d_after, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
