@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kerasrnn import metrics
+from kerasrnn.metrics._likelihood import cross_entropy
 
 CLASSES = 7
 tensorflow_only = pytest.mark.skipif(
@@ -228,3 +229,50 @@ def test_wrong_shapes_are_refused():
     for true, scores in (((4,), (4, 3)), ((2, 4), (2, 4)), ((2, 4, 3), (2, 4, 3))):
         with pytest.raises(ValueError, match=r"`y_true` must be .*\(batch, time, classes\); got"):
             metrics.Perplexity().update_state(np.zeros(true), np.zeros(scores))
+
+
+@tensorflow_only
+@pytest.mark.parametrize("known", [True, False])
+def test_the_cross_entropy_of_many_classes_is_compiled_with_its_gradient(known):
+    import tensorflow as tf
+
+    generator, classes = np.random.default_rng(0), 1500
+    metric = metrics.Perplexity()
+    for shape in ((3, 5), (2, 11)):
+        logits = generator.normal(scale=3, size=(*shape, classes)).astype("float32")
+        true = generator.integers(classes, size=shape)
+        weights = generator.choice([0.0, 0.5, 2.0], size=shape).astype("float32")
+        signature = [
+            tf.TensorSpec(shape if known else (None, None), t) for t in ("int64", "float32")
+        ]
+        scores = tf.TensorSpec((*signature[0].shape, classes))
+
+        @tf.function(input_signature=[signature[0], scores, signature[1]])
+        def measure(true, logits, weights):
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                found = cross_entropy(true, logits)
+                total = tf.reduce_sum(found * weights)
+            metric.update_state(true, logits, weights)
+            return found, tape.gradient(total, logits)
+
+        found, gradient = measure(true, logits, weights)
+        np.testing.assert_allclose(found, nats(true, logits), rtol=1e-5)
+        right = np.arange(classes) == true[..., None]
+        expected = probabilities(logits) - right
+        np.testing.assert_allclose(gradient, expected * weights[..., None], rtol=0, atol=1e-6)
+        assert float(metric.result()) == pytest.approx(
+            np.exp(mean_nats([(true, logits, weights)])), rel=1e-5
+        )
+        metric.reset_state()
+        assert np.isnan(measure(np.full_like(true, classes), logits, weights)[0]).all()
+        metric.reset_state()
+
+
+@tensorflow_only
+def test_few_classes_and_calls_without_a_graph_are_left_to_tensorflow():
+    import tensorflow as tf
+
+    assert cross_entropy(tf.zeros((2, 3), "int32"), tf.zeros((2, 3, 1500))) is None
+    few = tf.function(lambda y, z: cross_entropy(y, z) is None)
+    assert few(tf.zeros((2, 3), "int32"), tf.zeros((2, 3, 20)))

@@ -14,6 +14,46 @@ from kerasrnn.metrics._steps import step_weights, without_last_axis
 Tensor = Any
 
 
+# What a tensor of logits bears if its cross-entropy is known already.
+NATS = "_nats"
+# With fewer classes TensorFlow's own operation is as fast.
+WORTH_COMPILING = 1000
+
+
+def cross_entropy(y_true: Tensor, logits: Tensor) -> Tensor | None:
+    """The cross-entropy of each step, `(batch, time)`, with its gradient, by XLA; the metrics find it too.
+
+    With many classes the passes over the logits are much of the time, and XLA needs fewer of them than
+    TensorFlow's operation. Where it must not or need not be compiled there is nothing.
+
+    Args:
+        y_true: Integers `(batch, time)`. The cross-entropy of a number for which there is no class is NaN.
+        logits: float32 `(batch, time, classes)`.
+    """
+    if keras.backend.backend() != "tensorflow" or not _keras.may_compile():
+        return None
+    from kerasrnn import fast
+
+    if not fast.CAN_COMPILE or logits.dtype != "float32" or logits.shape[-1] < WORTH_COMPILING:
+        return None
+    batch, time = ops.shape(logits)[:2]
+    given = [logits, ops.cast(y_true, "int32")]
+    rows, targets = fast.padded(given) if logits.shape[1] is None else given
+    rows = ops.reshape(rows, (-1, logits.shape[-1]))
+    nats = fast.values(_nats, [rows], [ops.reshape(targets, (-1,))])
+    nats = ops.reshape(nats, (batch, -1))[:, :time]
+    _keras.set_note(logits, NATS, nats)
+    return nats
+
+
+def _nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """The cross-entropy of rows of logits."""
+    right = ops.arange(logits.shape[-1])[None] == targets[:, None]
+    score = ops.sum(ops.where(right, logits, 0.0), axis=1)
+    nats = ops.logsumexp(logits, axis=1) - score
+    return ops.where(ops.any(right, axis=1), nats, math.nan)
+
+
 class _Likelihood(keras.metrics.Metric):
     """The mean cross-entropy over all steps of all batches; a subclass says in which unit."""
 
@@ -46,7 +86,7 @@ class _Likelihood(keras.metrics.Metric):
         Raises:
             ValueError: If `y_true` or `y_pred` has another shape.
         """
-        mask = _keras.get_note(y_pred, "_keras_mask")
+        mask, nats = (_keras.get_note(y_pred, name) for name in ("_keras_mask", NATS))
         # In the steps and dtypes of `SparseCategoricalCrossentropy`. TensorFlow sees that both want
         # the same, and computes it once; with a large vocabulary that is much of the time.
         dtype = keras.config.floatx()
@@ -58,9 +98,10 @@ class _Likelihood(keras.metrics.Metric):
                 "`y_true` must be the numbers of the tokens, (batch, time), and `y_pred` a score for "
                 f"each class, (batch, time, classes); got the shapes {true_shape} and {shape}."
             )
-        nats = keras.losses.sparse_categorical_crossentropy(
-            y_true, y_pred, from_logits=self.from_logits, ignore_class=self.ignore_class
-        )
+        if nats is None or not self.from_logits or self.ignore_class is not None:
+            nats = keras.losses.sparse_categorical_crossentropy(
+                y_true, y_pred, from_logits=self.from_logits, ignore_class=self.ignore_class
+            )
         counts = ops.ones_like(y_true, dtype="bool")
         if self.ignore_class is not None:
             counts = y_true != self.ignore_class

@@ -1,6 +1,7 @@
 """What the tests of training and of the command line share: a small corpus, small settings."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -169,6 +170,35 @@ def train_and_copy(train: Any, config: Any, killed: Path, epochs: int = 2) -> di
         return train(config)
 
 
+# Threads add up in the order in which they are done: float32's last digits may differ.
+ROUNDING = 1e-6
+
+
+def assert_the_same_run(run: Path, expected: Path, load: Any) -> None:
+    """One run came to what the other did: its epochs, its metrics and its weights."""
+    assert_alike(history(run), history(expected), "history")
+    found = [json.loads((path / "metrics.json").read_text("utf-8")) for path in (run, expected)]
+    for metrics in found:
+        del metrics["train_seconds"], metrics["config"]["out"], metrics["config"]["resume"]
+    assert_alike(*found, "metrics")
+    weights = (load(path).get_weights() for path in (run, expected))
+    for weight, wanted in zip(*weights, strict=True):
+        np.testing.assert_allclose(weight, wanted, ROUNDING, ROUNDING)
+
+
+def assert_alike(one: Any, other: Any, where: str) -> None:
+    """The same, but for the rounding of numbers that are no integers."""
+    if isinstance(one, dict | list):
+        places = one if isinstance(one, dict) else range(len(one))
+        assert len(one) == len(other), where
+        for place in places:
+            assert_alike(one[place], other[place], f"{where}, {place}")
+    elif isinstance(one, float):
+        assert one == pytest.approx(other, rel=ROUNDING, abs=ROUNDING), where
+    else:
+        assert one == other, where
+
+
 def flags(**settings: Any) -> list[str]:
     """The settings as the command line takes them."""
     words = []
@@ -210,10 +240,14 @@ def wait_for(path: Path, process: subprocess.Popen, seconds: float = 300) -> Non
         time.sleep(0.001)
 
 
-def history(folder: Path) -> list[dict[str, str]]:
+def history(folder: Path) -> list[dict[str, Any]]:
     """The rows of `history.csv`, but for the seconds."""
     with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
         return [
-            {name: value for name, value in row.items() if name != "seconds"}
+            {
+                name: int(value) if name == "epoch" else float(value)
+                for name, value in row.items()
+                if name != "seconds"
+            }
             for row in csv.DictReader(file)
         ]

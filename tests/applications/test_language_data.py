@@ -385,6 +385,12 @@ def test_an_epoch_of_another_length_goes_on_where_the_one_before_ended(options, 
         keras.tree.map_structure(np.testing.assert_array_equal, one, other)
 
 
+def test_nobody_waits_for_a_tuner_of_the_pipeline():
+    windows = Windows(numbered(30), 3, 8)
+    for batches in (windows.batches(), windows.training_batches(3, 1, 0, 1)):
+        assert not batches.options().autotune.enabled
+
+
 def test_shapes_are_known_to_the_graph():
     for options, time in (({}, 8), ({"random_lengths": True}, None)):
         inputs, targets, weights = Windows(numbered(30), 3, 8, **options).batches().element_spec

@@ -1,5 +1,7 @@
 """`LanguageModel`: the state that goes on, its gradients, every cell and dropout, saving, errors."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import tensorflow as tf
 from kerasrnn.applications import LanguageModel
 from kerasrnn.applications.language_model.data import Encoder, Tokens, Windows
 from kerasrnn.applications.text import split_tokens
-from kerasrnn.metrics import BitsPerCharacter, Perplexity
+from kerasrnn.metrics import BitsPerCharacter, Perplexity, _likelihood
 from tests.cells._helpers import NAMES
 
 WORDS = ["the", "sky", "clouds", "are", "in", "."]
@@ -259,6 +261,25 @@ def test_it_learns_and_is_measured_on_windows_as_on_one_long_call():
     mean = -np.mean(scores[np.arange(len(scores)), numbers[1:]])
     np.testing.assert_allclose(measured["perplexity"], np.exp(mean), rtol=1e-5)
     np.testing.assert_allclose(measured["bits_per_character"], mean / np.log(2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("random_lengths", [False, True])
+def test_the_loss_that_is_compiled_for_large_vocabularies_is_keras_own(random_lengths, monkeypatch):
+    """Here, with a small one; and with a rest of text, whose steps do not all count."""
+    data, seen = windows(size=130, random_lengths=random_lengths), []
+    for least in (1, 10**9):
+        monkeypatch.setattr(_likelihood, "WORTH_COMPILING", least)
+        model = compiled(language_model(num_layers=1, units=8, embedding_dim=8))
+        history = model.fit(
+            data.training_batches(4, 1, 0, 4),
+            epochs=4,
+            steps_per_epoch=data.count(4),
+            shuffle=False,
+            verbose=0,
+        ).history
+        measured = model.evaluate(data.batches(), return_dict=True, verbose=0)
+        seen.append([*itertools.chain(*history.values()), *measured.values()])
+    np.testing.assert_allclose(*seen, rtol=1e-4)
 
 
 def test_a_sampled_loss_of_every_token_is_the_full_one():

@@ -118,6 +118,12 @@ def test_little_of_a_batch_is_padding(model):
     assert bucketed < (1 - lengths.sum() / sum(widest)) / 2
 
 
+def test_nobody_waits_for_a_tuner_of_the_pipeline(model):
+    rows = Encoded(corpus(LENGTHS), model)
+    for batches in (rows.batches(8), rows.training_batches(8, 1, 0, 1)):
+        assert not batches.options().autotune.enabled
+
+
 @pytest.mark.parametrize("batch_size", [7, 16, 64])
 def test_an_epoch_has_at_most_eight_shapes(model, batch_size):
     """For each of which the layers are compiled."""

@@ -104,7 +104,7 @@ def test_the_vocabulary_comes_from_the_training_part_alone(corpus, model, traine
 
 def test_the_history(trained):
     rows = history(trained.folder)
-    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
     for row in rows:
         assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(row)
         assert all(np.isfinite(float(value)) for value in row.values())

@@ -25,6 +25,7 @@ from tests.applications._helpers import (
     LANGUAGE,
     ROOT,
     SETTINGS,
+    assert_alike,
     command,
     environment,
     flags,
@@ -192,7 +193,7 @@ def test_a_worker_is_killed_in_mid_epoch_and_the_run_goes_on(victim, tmp_path):
     found = run("multi-worker", tmp_path, 2, {**told, "resume": True})
     for each, wanted in zip(found, whole, strict=True):
         np.testing.assert_array_equal(each["weights"], wanted["weights"])
-    assert history(tmp_path / "run") == history(tmp_path / "whole")
+    assert_alike(history(tmp_path / "run"), history(tmp_path / "whole"), "history")
 
 
 @pytest.mark.slow

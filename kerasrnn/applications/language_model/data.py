@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from kerasrnn.applications._data import in_advance
 from kerasrnn.applications._parts import check_counts, check_tokens
 from kerasrnn.applications.text import BOUNDARIES, LEVELS, UNKNOWN, separate_words
 from kerasrnn.datasets import PlainText
@@ -356,7 +357,7 @@ class Windows:
         `training_batches`.
         """
         windows = self._windows(tf.constant(self._lengths))
-        return windows.map(self._in_graph).prefetch(tf.data.AUTOTUNE)
+        return in_advance(windows.map(self._in_graph))
 
     def training_batches(
         self, batch_size: int, seed: int, first: int, last: int
@@ -377,7 +378,7 @@ class Windows:
         readings = tf.data.Dataset.range(begin // whole, -(-end // whole)).flat_map(reading)
         windows = readings.skip(begin % whole).take(end - begin)
         known = windows.apply(tf.data.experimental.assert_cardinality(end - begin))
-        return known.map(self._in_graph).prefetch(tf.data.AUTOTUNE)
+        return in_advance(known.map(self._in_graph))
 
     def _windows(self, lengths: tf.Tensor) -> tf.data.Dataset:
         """What `_read` takes, for each window of a reading: its number, where it begins, its length."""

@@ -25,6 +25,7 @@ from kerasrnn.applications.language_model import generation
 from kerasrnn.applications.language_model.generation import Beam, Score
 from kerasrnn.applications.text import BOUNDARIES, UNKNOWN, split_tokens
 from kerasrnn.layers import ActivationRegularization, EmbeddingDropout, LockedDropout
+from kerasrnn.metrics._likelihood import cross_entropy
 
 Tensor = Any
 
@@ -327,13 +328,23 @@ class LanguageModel(TextModel):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        if not _keras.get_note(y_pred, "_features"):
+        losses = self._step_losses(y, y_pred)
+        if losses is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        losses = self.head.sampled_losses(y_pred, tf.reshape(y, tf.shape(y_pred)[:2]), self.sampled)
-        weights = tf.ones_like(losses) if sample_weight is None else sample_weight
-        weights = tf.reshape(tf.cast(weights, losses.dtype), tf.shape(losses))
-        mean = tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+        reduction = getattr(self.loss, "reduction", "sum_over_batch_size")
+        mean = _Given(reduction=reduction, name="given")(losses, losses, sample_weight)
         return tf.add_n([mean, *self.losses])
+
+    def _step_losses(self, y: Any, y_pred: Any) -> Tensor | None:
+        """The loss of each step, unless Keras is to compute it."""
+        targets = tf.reshape(y, tf.shape(y_pred)[:2])
+        if _keras.get_note(y_pred, "_features"):
+            return self.head.sampled_losses(y_pred, targets, self.sampled)
+        usual = type(self.loss) is keras.losses.SparseCategoricalCrossentropy
+        options = self.loss.get_config() if usual else {}
+        if not options.get("from_logits") or options["ignore_class"] is not None:
+            return None
+        return cross_entropy(targets, y_pred)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """As Keras has it, but a batch's loss weighs as much as there are steps in it that count."""
@@ -549,6 +560,13 @@ def _going_on(state: Tensor, continues: Tensor) -> Tensor:
     goes_on = tf.logical_and(tf.cast(continues, tf.bool), lanes == batch)
     # Chosen and not multiplied: what is no number any more would stay so for ever.
     return tf.where(goes_on[:, None], there, 0.0)
+
+
+class _Given(keras.losses.Loss):
+    """The mean of losses that are known already, as Keras takes it."""
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return y_pred
 
 
 @keras.saving.register_keras_serializable("kerasrnn")
