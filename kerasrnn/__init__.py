@@ -84,4 +84,5 @@ _register_on_demand(
     "Perplexity",
     "TokenAccuracy",
 )
+_register_on_demand("kerasrnn.applications.language_model.model", "TokenCrossEntropy")
 _register_on_demand("kerasrnn.optimizers", "AveragedSGD")

@@ -2,7 +2,7 @@
 
 import functools
 import json
-import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,13 +36,15 @@ def trained_once(
     from tests.applications._helpers import train_and_copy
 
     base = factory.getbasetemp()
-    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    # What belongs to one process lies in a folder of its own beside those of the others.
+    place = (base.parent if base.name.startswith("popen-") else base) / name
     paths = tuple(str(place / file) for file in files)
     several = isinstance(config().dataset, tuple)
     settings = {**settings, "dataset": paths if several else paths[0]}
     metrics = place / "metrics.json"
     with FileLock(f"{place}.lock"):
         if not metrics.exists():
+            shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
             for path, write in zip(paths, files.values(), strict=True):
                 write(Path(path))

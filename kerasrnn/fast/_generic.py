@@ -34,12 +34,8 @@ class GenericKernel(Kernel):
     def state_sizes(self, units: int) -> tuple[int, ...]:
         return (units, *self.cell.state_sizes.values())
 
-    def input_sizes(self, columns: int, units: int) -> tuple[int, ...]:
-        return self.saved_sizes(units)
-
     def saved_sizes(self, units: int) -> tuple[int, ...]:
-        gates, rest = divmod(self.columns, units)
-        return (self.columns,) if rest else (units,) * gates
+        return self.input_sizes(self.columns, units)
 
     def sum_shapes(self, batch: Tensor, units: int) -> list[Any]:
         return [weight.shape for weight in self.weights.values()]

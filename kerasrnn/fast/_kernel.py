@@ -68,6 +68,10 @@ class Back(NamedTuple):
     sums: tuple[Tensor, ...] = ()
 
 
+# A step that is wide, and whose units are few, has no such gates.
+MOST_PIECES = 32
+
+
 class Kernel(abc.ABC):
     """One step of a cell, forward and backward, on tensors `(batch, ...)` in the dtype of the gates.
 
@@ -99,8 +103,9 @@ class Kernel(abc.ABC):
         return (units,) * self.states
 
     def input_sizes(self, columns: int, units: int) -> tuple[int, ...]:
-        """The sizes of the pieces in which `forward` takes the projected input: its gates."""
-        return (units,) * (columns // units)
+        """The sizes of the pieces in which `forward` takes the projected input: its gates, if any."""
+        gates, rest = divmod(columns, units)
+        return (columns,) if rest or gates > MOST_PIECES else (units,) * gates
 
     def saved_sizes(self, units: int) -> tuple[int, ...]:
         """The sizes of the pieces that `forward` saves."""

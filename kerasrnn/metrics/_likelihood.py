@@ -27,21 +27,24 @@ def cross_entropy(y_true: Tensor, logits: Tensor) -> Tensor | None:
     TensorFlow's operation. Where it must not or need not be compiled there is nothing.
 
     Args:
-        y_true: Integers `(batch, time)`. The cross-entropy of a number for which there is no class is NaN.
+        y_true: Numbers `(batch, time)` or `(batch, time, 1)`. The cross-entropy of one for which there is
+            no class is NaN.
         logits: float32 `(batch, time, classes)`.
     """
     if keras.backend.backend() != "tensorflow" or not _keras.may_compile():
         return None
     from kerasrnn import fast
 
-    if not fast.CAN_COMPILE or logits.dtype != "float32" or logits.shape[-1] < WORTH_COMPILING:
+    if not fast.CAN_COMPILE or logits.dtype != "float32" or len(logits.shape) != 3:
         return None
-    batch, time = ops.shape(logits)[:2]
-    given = [logits, ops.cast(y_true, "int32")]
+    if logits.shape[-1] < WORTH_COMPILING:
+        return None
+    time = ops.shape(logits)[1]
+    given = [logits, ops.cast(without_last_axis(y_true), "int32")]
     rows, targets = fast.padded(given) if logits.shape[1] is None else given
     rows = ops.reshape(rows, (-1, logits.shape[-1]))
     nats = fast.values(_nats, [rows], [ops.reshape(targets, (-1,))])
-    nats = ops.reshape(nats, (batch, -1))[:, :time]
+    nats = ops.reshape(nats, ops.shape(targets))[:, :time]
     _keras.set_note(logits, NATS, nats)
     return nats
 

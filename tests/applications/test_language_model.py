@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerasrnn.applications import LanguageModel
 from kerasrnn.applications.language_model.data import Encoder, Tokens, Windows
+from kerasrnn.applications.language_model.model import TokenCrossEntropy
 from kerasrnn.applications.text import split_tokens
 from kerasrnn.metrics import BitsPerCharacter, Perplexity, _likelihood
 from tests.cells._helpers import NAMES
@@ -263,13 +264,27 @@ def test_it_learns_and_is_measured_on_windows_as_on_one_long_call():
     np.testing.assert_allclose(measured["bits_per_character"], mean / np.log(2), rtol=1e-5)
 
 
-@pytest.mark.parametrize("random_lengths", [False, True])
-def test_the_loss_that_is_compiled_for_large_vocabularies_is_keras_own(random_lengths, monkeypatch):
+@pytest.mark.parametrize(
+    ("random_lengths", "jit_compile"), [(False, False), (True, False), (False, True)]
+)
+def test_the_loss_that_is_compiled_for_large_vocabularies_is_keras_own(
+    random_lengths, jit_compile, monkeypatch
+):
     """Here, with a small one; and with a rest of text, whose steps do not all count."""
-    data, seen = windows(size=130, random_lengths=random_lengths), []
+    data, seen, calls = windows(size=130, random_lengths=random_lengths), [], []
+    plain = _likelihood._nats
     for least in (1, 10**9):
         monkeypatch.setattr(_likelihood, "WORTH_COMPILING", least)
-        model = compiled(language_model(num_layers=1, units=8, embedding_dim=8))
+        # For loss and metric once in training and once in measuring, as often as XLA is given it; or never.
+        monkeypatch.setattr(_likelihood, "_nats", lambda *given: calls.append(1) or plain(*given))
+        model = language_model(num_layers=1, units=8, embedding_dim=8)
+        model.compile(
+            keras.optimizers.Adam(0.05),
+            TokenCrossEntropy(from_logits=True, reduction="mean_with_sample_weight"),
+            loss_weights=0.5,
+            weighted_metrics=[Perplexity(), BitsPerCharacter()],
+            jit_compile=jit_compile,
+        )
         history = model.fit(
             data.training_batches(4, 1, 0, 4),
             epochs=4,
@@ -279,6 +294,8 @@ def test_the_loss_that_is_compiled_for_large_vocabularies_is_keras_own(random_le
         ).history
         measured = model.evaluate(data.batches(), return_dict=True, verbose=0)
         seen.append([*itertools.chain(*history.values()), *measured.values()])
+        assert bool(calls) == (least == 1)
+        calls.clear()
     np.testing.assert_allclose(*seen, rtol=1e-4)
 
 

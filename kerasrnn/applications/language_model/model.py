@@ -328,23 +328,13 @@ class LanguageModel(TextModel):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        losses = self._step_losses(y, y_pred)
-        if losses is None:
+        if not _keras.get_note(y_pred, "_features"):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        reduction = getattr(self.loss, "reduction", "sum_over_batch_size")
-        mean = _Given(reduction=reduction, name="given")(losses, losses, sample_weight)
+        losses = self.head.sampled_losses(y_pred, tf.reshape(y, tf.shape(y_pred)[:2]), self.sampled)
+        weights = tf.ones_like(losses) if sample_weight is None else sample_weight
+        weights = tf.reshape(tf.cast(weights, losses.dtype), tf.shape(losses))
+        mean = tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
         return tf.add_n([mean, *self.losses])
-
-    def _step_losses(self, y: Any, y_pred: Any) -> Tensor | None:
-        """The loss of each step, unless Keras is to compute it."""
-        targets = tf.reshape(y, tf.shape(y_pred)[:2])
-        if _keras.get_note(y_pred, "_features"):
-            return self.head.sampled_losses(y_pred, targets, self.sampled)
-        usual = type(self.loss) is keras.losses.SparseCategoricalCrossentropy
-        options = self.loss.get_config() if usual else {}
-        if not options.get("from_logits") or options["ignore_class"] is not None:
-            return None
-        return cross_entropy(targets, y_pred)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """As Keras has it, but a batch's loss weighs as much as there are steps in it that count."""
@@ -562,11 +552,18 @@ def _going_on(state: Tensor, continues: Tensor) -> Tensor:
     return tf.where(goes_on[:, None], there, 0.0)
 
 
-class _Given(keras.losses.Loss):
-    """The mean of losses that are known already, as Keras takes it."""
+@keras.saving.register_keras_serializable("kerasrnn")
+class TokenCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
+    """Keras's loss of that name, with the same arguments, which XLA computes once for loss and metric.
+
+    That is from 1,000 tokens on, from logits. A target for which there is no token then makes the loss NaN.
+    """
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return y_pred
+        options = self.get_config()
+        usual = options["from_logits"] and options["ignore_class"] is None
+        nats = cross_entropy(y_true, y_pred) if usual else None
+        return super().call(y_true, y_pred) if nats is None else nats
 
 
 @keras.saving.register_keras_serializable("kerasrnn")

@@ -25,7 +25,7 @@ from kerasrnn.applications.language_model.config import LanguageModelConfig, Pla
 from kerasrnn.applications.language_model.data import Encoder, Tokens, Windows, count_tokens
 from kerasrnn.applications.language_model.dynamic import DIVERGED, measure_dynamically
 from kerasrnn.applications.language_model.generation import MOST_NATS, NO_PROBABILITIES
-from kerasrnn.applications.language_model.model import LanguageModel, Score
+from kerasrnn.applications.language_model.model import LanguageModel, Score, TokenCrossEntropy
 from kerasrnn.applications.text import BOUNDARIES, UNKNOWN
 from kerasrnn.datasets import PlainText
 from kerasrnn.metrics import BitsPerCharacter, Perplexity
@@ -294,9 +294,7 @@ def compile_model(model: Any, plan: LanguageModelConfig, updates: int) -> None:
 
 def _loss() -> Any:
     """The mean over the steps that count."""
-    return keras.losses.SparseCategoricalCrossentropy(
-        from_logits=True, reduction="mean_with_sample_weight"
-    )
+    return TokenCrossEntropy(from_logits=True, reduction="mean_with_sample_weight")
 
 
 def counted_targets(targets: Any, weights: Any) -> Any:
