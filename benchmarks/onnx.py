@@ -114,12 +114,13 @@ def main(options: Options) -> None:
                     raise ValueError(f"the two give other numbers with {cell} of {size}: {apart}")
                 medians, _ = interleaved(steps, options.rounds, f"{cell}, {size}")
             saved, onnx = (1000 * medians[name] for name in CONTENDERS)
+            ratio = round(saved / onnx, 3)
             result["results"][cell][size] = {
                 "milliseconds": {"SavedModel": round(saved, 3), "ONNX Runtime": round(onnx, 3)},
-                "ratio": round(saved / onnx, 3),
+                "ratio": ratio,
                 "largest difference": apart,
             }
-            lines.append([cell, size, f"{saved:.2f}", f"{onnx:.2f}", f"{saved / onnx:.2f}"])
+            lines.append([cell, size, f"{saved:.2f}", f"{onnx:.2f}", f"{ratio:.2f}"])
     print(table(lines), end="\n\n")
     path = write(options.out, "onnx", result)
     direction = "both directions" if options.bidirectional else "one direction"
