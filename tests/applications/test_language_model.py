@@ -243,16 +243,21 @@ def compiled(model, **arguments):
     return model
 
 
-def test_it_learns_and_is_measured_on_windows_as_on_one_long_call():
-    model = compiled(language_model(num_layers=1, units=8, embedding_dim=8))
-    data = windows()
-    history = model.fit(
-        data.training_batches(4, 1, 0, 12),
-        epochs=12,
-        steps_per_epoch=data.count(4),
+def trained(model, data, epochs):
+    """What training gave for each epoch."""
+    return model.fit(
+        data.training_batches(data.batch_size, 1, 0, epochs),
+        epochs=epochs,
+        steps_per_epoch=data.count(data.batch_size),
         shuffle=False,
         verbose=0,
     ).history
+
+
+def test_it_learns_and_is_measured_on_windows_as_on_one_long_call():
+    model = compiled(language_model(num_layers=1, units=8, embedding_dim=8))
+    data = windows()
+    history = trained(model, data, epochs=12)
     assert history["perplexity"][0] > 5 and history["perplexity"][-1] < 1.3
 
     whole = windows(batch_size=1, context=1)
@@ -275,7 +280,6 @@ def test_the_loss_that_is_compiled_for_large_vocabularies_is_keras_own(
     plain = _likelihood._nats
     for least in (1, 10**9):
         monkeypatch.setattr(_likelihood, "WORTH_COMPILING", least)
-        # For loss and metric once in training and once in measuring, as often as XLA is given it; or never.
         monkeypatch.setattr(_likelihood, "_nats", lambda *given: calls.append(1) or plain(*given))
         model = language_model(num_layers=1, units=8, embedding_dim=8)
         model.compile(
@@ -285,13 +289,7 @@ def test_the_loss_that_is_compiled_for_large_vocabularies_is_keras_own(
             weighted_metrics=[Perplexity(), BitsPerCharacter()],
             jit_compile=jit_compile,
         )
-        history = model.fit(
-            data.training_batches(4, 1, 0, 4),
-            epochs=4,
-            steps_per_epoch=data.count(4),
-            shuffle=False,
-            verbose=0,
-        ).history
+        history = trained(model, data, epochs=4)
         measured = model.evaluate(data.batches(), return_dict=True, verbose=0)
         seen.append([*itertools.chain(*history.values()), *measured.values()])
         assert bool(calls) == (least == 1)

@@ -130,7 +130,7 @@ def language_rows():
     return {"ids": ids[:, :-1], "continues": np.array([True, False, True, True])}, ids[:, 1:]
 
 
-# XLA draws other numbers: against so many of five words each is drawn, whatever they are.
+# XLA draws other numbers: against so many of six tokens each is drawn, whatever they are.
 @pytest.mark.parametrize("sampled", [0, pytest.param(500, marks=pytest.mark.slow)])
 def test_the_language_model_compiled(sampled):
     losses = []

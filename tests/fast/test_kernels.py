@@ -77,8 +77,8 @@ FIRST += [case for case in OTHERS if str(case) == "grid_lstm-depth=2-depth_prior
 HARD = ("any mask, backwards, dropouts", "any mask, any length, learned states")
 
 
-def own(cases):
-    """The kernels of their own: all scenarios for the LSTM, the hard ones for the other kinds."""
+def scenarios(cases, quick):
+    """Every case in every scenario: at once what `quick` takes, the rest when `-m slow` asks."""
     return pytest.mark.parametrize(
         ("case", "scenario"),
         [
@@ -86,9 +86,7 @@ def own(cases):
                 case,
                 scenario,
                 id=f"{case}-{scenario}",
-                marks=()
-                if case in KINDS and (scenario in HARD or case.name == "lstm")
-                else pytest.mark.slow,
+                marks=() if quick(case, scenario) else pytest.mark.slow,
             )
             for case in cases
             for scenario in SCENARIOS
@@ -96,23 +94,19 @@ def own(cases):
     )
 
 
-def generic(*essential):
-    return pytest.mark.parametrize(
-        ("case", "scenario"),
-        [
-            pytest.param(
-                case,
-                scenario,
-                id=f"{case}-{scenario}",
-                marks=()
-                if (scenario in essential and case in FIRST)
-                or (str(case) in FEW and scenario in HARD)
-                else pytest.mark.slow,
-            )
-            for case in OTHERS
-            for scenario in SCENARIOS
-        ],
-    )
+def own(case, scenario):
+    """Of the kernels of their own: all scenarios for the LSTM, the hard ones for the other kinds."""
+    return case in KINDS and (scenario in HARD or case.name == "lstm")
+
+
+def few(case, scenario):
+    """Of the cells that the generic kernel runs."""
+    return str(case) in FEW and scenario in HARD
+
+
+def each_once(case, scenario):
+    """Of these every one in the first of the hard scenarios."""
+    return few(case, scenario) or (case in FIRST and scenario == HARD[0])
 
 
 def run(
@@ -211,7 +205,7 @@ def assert_alike(one, other, values=VALUES, gradients=GRADIENTS):
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, abs(b).max()))
 
 
-@own(OWN)
+@scenarios(OWN, own)
 def test_an_ordinary_graph_gives_what_the_loop_gives(case, scenario):
     """What runs in eager calls and in exported models."""
     options = SCENARIOS[scenario]
@@ -232,7 +226,7 @@ def test_inference_on_few_steps_is_not_compiled(worth, monkeypatch):
         )
 
 
-@own(KINDS)
+@scenarios(KINDS, own)
 def test_xla_gives_what_the_loop_gives(case, scenario):
     """What runs in `fit` and `predict`."""
     options = SCENARIOS[scenario]
@@ -242,7 +236,7 @@ def test_xla_gives_what_the_loop_gives(case, scenario):
 # The generic kernel.
 
 
-@generic(*HARD[:1])
+@scenarios(OTHERS, each_once)
 def test_the_generic_kernel_gives_what_the_loop_gives(case, scenario):
     options = SCENARIOS[scenario]
     assert_alike(
@@ -250,7 +244,7 @@ def test_the_generic_kernel_gives_what_the_loop_gives(case, scenario):
     )
 
 
-@generic()
+@scenarios(OTHERS, few)
 def test_the_generic_kernel_in_xla(case, scenario):
     """What runs in `fit`."""
     options = {**SCENARIOS[scenario], "training": True}
