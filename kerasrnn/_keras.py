@@ -1,11 +1,11 @@
-"""The one door to Keras's private modules: what Keras does not export.
+"""The one door to private modules: what Keras, and TensorFlow, do not export.
 
-Everything else in the package uses Keras's public names, so that a new Keras release can break
-this file only.
+Everything else in the package uses public names, so that a new release can break this file only.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -37,19 +37,22 @@ __all__ = [
     "may_compile",
     "rnn",
     "set_note",
+    "xla_operations",
 ]
 
 
 def may_compile() -> bool:
-    """Whether what is being traced may be compiled by XLA: a graph, and not one to be exported.
+    """Whether XLA may compile what is being traced: a graph of TensorFlow's, and not one to be exported.
 
     A call without a graph is most often one of a kind, which is not worth a compilation. And a
     SavedModel must run where XLA is not linked; nothing in Keras tells that one is being made, but
     that the modules that make it are at work.
     """
+    if keras.backend.backend() != "tensorflow":
+        return False
     import tensorflow as tf
 
-    if tf.executing_eagerly():
+    if tf.executing_eagerly() or xla_operations() is None:
         return False
     frame: Any = sys._getframe()
     while frame is not None:
@@ -57,6 +60,16 @@ def may_compile() -> bool:
             return False
         frame = frame.f_back
     return True
+
+
+@functools.cache
+def xla_operations() -> Any:
+    """XLA's own operations, which write a step into a buffer in its place; nothing if there is no XLA."""
+    try:
+        from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+    except ImportError:
+        return None
+    return gen_xla_ops
 
 
 _EXPORTERS = ("keras.src.export", "tensorflow.python.saved_model", "tensorflow.lite", "tf2onnx")

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrnn.applications._data import in_advance
+
 # What a language model's tokens are; the token that stands for all that it does not know; and the one
 # that ends a line.
 LEVELS = ("word", "character")
@@ -71,7 +73,7 @@ def learn_vocabulary(texts: Iterable[str], size: int) -> list[str]:
     ['a', 'rose']
     """
     layer = word_numbers(None, max_tokens=size + 2)
-    layer.adapt(tf.data.Dataset.from_tensor_slices(list(texts)).batch(256))
+    layer.adapt(in_advance(tf.data.Dataset.from_tensor_slices(list(texts)).batch(256)))
     return [str(word) for word in layer.get_vocabulary(include_special_tokens=False)]
 
 

@@ -9,12 +9,10 @@ from kerasrnn.fast import gru, lstm, simple_rnn
 from kerasrnn.fast._compiled import padded, values
 from kerasrnn.fast._generic import GenericKernel
 from kerasrnn.fast._kernel import Back, Kernel, Weights, kernel, kernel_for
-from kerasrnn.fast._loop import CAN_COMPILE
 from kerasrnn.fast._sequence import run
 
 __all__ = [
     "Back",
-    "CAN_COMPILE",
     "GenericKernel",
     "Kernel",
     "Weights",

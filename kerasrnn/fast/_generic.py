@@ -19,7 +19,6 @@ class GenericKernel(Kernel):
     state of the kernel is the step's output, which the cell need not have among its own.
     """
 
-    kept = ()
     parts = ()
     lasting = False
 
@@ -65,7 +64,7 @@ class GenericKernel(Kernel):
         return Back(dx, (tf.zeros_like(before[0]), *d_states), (), tuple(sums))
 
     def weight_gradients(
-        self, dx: Tensor, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
+        self, dx: Tensor, h: Tensor | None, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         return None, dict(zip(self.weights, sums, strict=True))
 

@@ -58,7 +58,8 @@ class Back(NamedTuple):
     Attributes:
         dx: The gradient of the projected input, `(batch, columns)`.
         states: The gradients of the states before the step.
-        kept: Further tensors of which `weight_gradients` wants the whole sequence.
+        kept: Further tensors of which `weight_gradients` wants the whole sequence. The state before
+            the step need not be among them: it is in the sequence of the states already.
         sums: Tensors of which it wants the sum over all steps.
     """
 
@@ -88,7 +89,7 @@ class Kernel(abc.ABC):
     """How many pieces `forward` saves, `(batch, units)` each."""
     parts: ClassVar[tuple[int, ...]]
     """The parts of the recurrent kernel that are multiplied at once: their gates, as numbers."""
-    kept: ClassVar[tuple[int, ...]] = (1,)
+    kept: ClassVar[tuple[int, ...]] = ()
     """The sizes of what `backward` keeps, in units."""
     lasting: ClassVar[bool] = True
     """Whether what was traced for it serves other calls too."""
@@ -132,17 +133,19 @@ class Kernel(abc.ABC):
     ) -> Back:
         """The gradients of one step. Where `d_after` is zero everything in the result must be."""
 
-    @abc.abstractmethod
     def weight_gradients(
-        self, dx: Tensor, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
+        self, dx: Tensor, h: Tensor | None, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """The gradients of `Weights.recurrent` and of `Weights.others`.
+        """The gradients of the recurrent kernel, whole, and of `Weights.others`.
 
         Args:
             dx: Of all steps, `(batch * time, columns)`.
+            h: The first state before each step, as `Weights.masked` gives it; likewise. Nothing if
+                there is no recurrent kernel.
             kept: Likewise.
             sums: `(batch, ...)`.
         """
+        return None if h is None else tf.matmul(h, dx, transpose_a=True), {}
 
 
 def sigmoid(x: Tensor) -> Tensor:

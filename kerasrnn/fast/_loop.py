@@ -9,14 +9,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from kerasrnn import _keras
 from kerasrnn.fast._kernel import Kernel, Tensor, Weights
-
-try:  # XLA's own slices write a step into a buffer in its place; TensorFlow has no public name for them.
-    from tensorflow.compiler.tf2xla.ops import gen_xla_ops as xla
-except ImportError:  # Then the loop runs as an ordinary graph.
-    xla = None
-
-CAN_COMPILE = xla is not None
 
 
 class Forward(NamedTuple):
@@ -57,18 +51,18 @@ class _Buffers:
 
     @staticmethod
     def pieces(x: Tensor, t: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-        batch, starts = tf.shape(x)[0], itertools.accumulate(sizes, initial=0)
-        rows = [
-            xla.xla_dynamic_slice(x, tf.stack([0, t, start]), tf.stack([batch, 1, size]))
-            for start, size in zip(starts, sizes, strict=False)
-        ]
-        return tuple(
-            tf.reshape(row, tf.stack([batch, size])) for row, size in zip(rows, sizes, strict=True)
-        )
+        batch, xla = tf.shape(x)[0], _keras.xla_operations()
+
+        def piece(start: int, size: int) -> Tensor:
+            row = xla.xla_dynamic_slice(x, tf.stack([0, t, start]), tf.stack([batch, 1, size]))
+            return tf.reshape(row, tf.stack([batch, size]))
+
+        return tuple(map(piece, itertools.accumulate(sizes, initial=0), sizes))
 
     @staticmethod
     def write(x: Tensor, t: Tensor, row: Tensor) -> Tensor:
-        return xla.xla_dynamic_update_slice(x, row[:, None], tf.stack([0, t, 0]))
+        place = tf.stack([0, t, 0])
+        return _keras.xla_operations().xla_dynamic_update_slice(x, row[:, None], place)
 
     @staticmethod
     def read(x: Tensor, size: int) -> Tensor:

@@ -66,14 +66,14 @@ def run(
         all_outputs: Whether the outputs of all steps are wanted.
         keep: Whether to keep what the way back reads. Without, a gradient computes it anew: right for
             inference, of which nobody wants a gradient as a rule.
-        compiled: Whether to let XLA compile the loop and to cut the batch into shards.
+        compiled: Whether to let XLA compile the loop, and to cut the batch into shards. See
+            `_keras.may_compile`.
 
     Returns:
         The outputs and the final states, in the dtype of the gates.
     """
     others = others or {}
     names = tuple(others)
-    compiled = compiled and _loop.CAN_COMPILE
     shards = _shards(inputs.shape[0]) if compiled else 1
     units = states[0].shape[1]
     columns = (inputs if input_kernel is None else input_kernel).shape[-1]
@@ -167,6 +167,11 @@ def run(
         done = forward(keep=True) if keep else []
         if keep:
             values = results(done)
+            if all_outputs:  # What the caller has in any case need not be held in pieces too.
+                done = [
+                    d._replace(sequences=(*outputs, *d.sequences[1:]))
+                    for d, outputs in zip(done, cut(values[:1]), strict=True)
+                ]
         elif compiled and any_length:
             # Of no known length, and not for training: few steps are run sooner than compiled.
             count = tf.shape(inputs)[0] * time
@@ -195,8 +200,12 @@ def run(
                     stop,
                 )
                 dx = _flat(back.dx)
+                h = None
+                if recurrent_kernel is not None:
+                    h = _before(d.sequences[0], own[0], start)
+                    h = _flat(h if not rows else h * own[kernel.states][:, None])
                 kept_rows = tuple(_flat(k) for k in back.kept)
-                d_recurrent, d_others = kernel.weight_gradients(dx, kept_rows, back.sums)
+                d_recurrent, d_others = kernel.weight_gradients(dx, h, kept_rows, back.sums)
                 narrow = tf.cast(dx, x.dtype)
                 gradients: dict[str, Tensor] = {}
                 d_x = narrow
@@ -238,6 +247,17 @@ def run(
 
 # Steps in a batch, all sequences taken together.
 WORTH_COMPILING = 4096
+
+
+def _before(states: Tensor, initial: Tensor, start: Tensor) -> Tensor:
+    """The state before each step, `(batch, time, units)`, from those after, the first being at `start`.
+
+    Before `start`, where nothing was written, it is the initial one.
+    """
+    time = tf.shape(states)[1]
+    first = tf.minimum(start + 1, time)
+    begin = tf.repeat(initial[:, None], first, axis=1)
+    return tf.concat([begin, states[:, first - 1 : time - 1]], axis=1)
 
 
 def _flat(x: Tensor) -> Tensor:

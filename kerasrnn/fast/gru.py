@@ -18,7 +18,7 @@ class GRUKernel(Kernel):
     states = 1
     saved = 3
     parts = (2, 1)
-    kept = (1, 1)
+    kept = (1,)
 
     def forward(
         self, x: tuple[Tensor, ...], states: tuple[Tensor, ...], w: Weights
@@ -44,14 +44,13 @@ class GRUKernel(Kernel):
         dr = d_reset * h * r * (1 - r)
         d_zr = tf.concat([dz, dr], axis=1)
         dh = dh * (1 - z) + d_reset * r + w.recur_back(d_zr, 0)
-        kept = (w.masked(h), w.masked(r * h))
-        return Back(tf.concat([d_zr, dn], axis=1), (dh,), kept)
+        return Back(tf.concat([d_zr, dn], axis=1), (dh,), (w.masked(r * h),))
 
     def weight_gradients(
-        self, dx: Tensor, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
+        self, dx: Tensor, h: Tensor | None, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        h, reset = kept
-        units = h.shape[1]
+        (reset,) = kept
+        units = reset.shape[1]
         gates = tf.matmul(h, dx[:, : 2 * units], transpose_a=True)
         candidate = tf.matmul(reset, dx[:, 2 * units :], transpose_a=True)
         return tf.concat([gates, candidate], axis=1), {}
@@ -69,7 +68,7 @@ class ResetAfterGRUKernel(Kernel):
     states = 1
     saved = 4
     parts = (3,)
-    kept = (1, 1)
+    kept = (1,)
 
     @property
     def sums(self) -> tuple[int, ...]:
@@ -104,13 +103,13 @@ class ResetAfterGRUKernel(Kernel):
         du = tf.concat([dz, dr, du_n], axis=1)
         dh = dh * (1 - z) + w.recur_back(du)
         dx = tf.concat([dz, dr, dn], axis=1)
-        return Back(dx, (dh,), (w.masked(h), du_n), (du,) if self.use_bias else ())
+        return Back(dx, (dh,), (du_n,), (du,) if self.use_bias else ())
 
     def weight_gradients(
-        self, dx: Tensor, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
+        self, dx: Tensor, h: Tensor | None, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        h, du_n = kept
-        gates = tf.matmul(h, dx[:, : 2 * h.shape[1]], transpose_a=True)
+        (du_n,) = kept
+        gates = tf.matmul(h, dx[:, : 2 * du_n.shape[1]], transpose_a=True)
         recurrent = tf.concat([gates, tf.matmul(h, du_n, transpose_a=True)], axis=1)
         others = {"recurrent_bias": tf.reduce_sum(sums[0], axis=0)} if self.use_bias else {}
         return recurrent, others

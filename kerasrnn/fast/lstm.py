@@ -33,12 +33,12 @@ class _MemoryKernel(Kernel):
         return w.others["peephole_kernel"][self.peepholes.index(gate)] * c
 
     def weight_gradients(
-        self, dx: Tensor, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        others = {}
+        self, dx: Tensor, h: Tensor | None, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        recurrent, others = super().weight_gradients(dx, h, kept, sums)
         if self.peepholes:
             others["peephole_kernel"] = tf.stack([tf.reduce_sum(s, axis=0) for s in sums])
-        return tf.matmul(kept[0], dx, transpose_a=True), others
+        return recurrent, others
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class LSTMKernel(_MemoryKernel):
         w: Weights,
     ) -> Back:
         i, f, g, o = saved
-        (h_before, c_before), (_, c), (dh, dc) = before, after, d_after
+        (_, c_before), (_, c), (dh, dc) = before, after, d_after
         squashed = tf.tanh(c)
         do = dh * squashed * o * (1 - o)
         dc = dc + dh * o * (1 - squashed * squashed) + self.peep("output", do, w)
@@ -80,7 +80,7 @@ class LSTMKernel(_MemoryKernel):
         dc = dc * f + self.peep("input", di, w) + self.peep("forget", df, w)
         seen = {"input": di * c_before, "forget": df * c_before, "output": do * c}
         sums = tuple(seen[gate] for gate in self.peepholes)
-        return Back(d, (w.recur_back(d), dc), (w.masked(h_before),), sums)
+        return Back(d, (w.recur_back(d), dc), (), sums)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class CoupledLSTMKernel(_MemoryKernel):
         w: Weights,
     ) -> Back:
         f, g, o = saved
-        (h_before, c_before), (_, c), (dh, dc) = before, after, d_after
+        (_, c_before), (_, c), (dh, dc) = before, after, d_after
         squashed = tf.tanh(c)
         do = dh * squashed * o * (1 - o)
         dc = dc + dh * o * (1 - squashed * squashed) + self.peep("output", do, w)
@@ -120,7 +120,7 @@ class CoupledLSTMKernel(_MemoryKernel):
         dc = dc * f + self.peep("forget", df, w)
         seen = {"forget": df * c_before, "output": do * c}
         sums = tuple(seen[gate] for gate in self.peepholes)
-        return Back(d, (w.recur_back(d), dc), (w.masked(h_before),), sums)
+        return Back(d, (w.recur_back(d), dc), (), sums)
 
 
 @kernel(cells.LSTMCell)

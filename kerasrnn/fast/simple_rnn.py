@@ -34,12 +34,7 @@ class SimpleRNNKernel(Kernel):
         w: Weights,
     ) -> Back:
         d = d_after[0] * (1 - after[0] * after[0])
-        return Back(d, (w.recur_back(d),), (w.masked(before[0]),))
-
-    def weight_gradients(
-        self, dx: Tensor, kept: tuple[Tensor, ...], sums: tuple[Tensor, ...]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return tf.matmul(kept[0], dx, transpose_a=True), {}
+        return Back(d, (w.recur_back(d),))
 
 
 @kernel(cells.SimpleRNNCell)

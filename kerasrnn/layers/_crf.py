@@ -306,17 +306,16 @@ def _fits(shape: Any, expected: Any) -> bool:
 
 def _negative_log_likelihood(chain: Chain, tags: Tensor) -> Tensor:
     """Compiled, and with its gradient in the same go, where TensorFlow makes a graph to run."""
-    if keras.backend.backend() == "tensorflow" and _keras.may_compile():
-        from kerasrnn import fast
+    if not _keras.may_compile():
+        return _chain.negative_log_likelihood(chain, tags)
+    from kerasrnn import fast
 
-        if fast.CAN_COMPILE:
-            potentials, mask = chain.potentials, chain.mask
-            if tags.shape[1] is None:
-                potentials, mask, tags = fast.padded([potentials, mask, tags])
-            rows = ops.shape(tags)[0]
-            shared = (ops.repeat(w[None], rows, axis=0) for w in chain[1:4])
-            return fast.values(_rows, [potentials, *shared], [mask, tags])
-    return _chain.negative_log_likelihood(chain, tags)
+    potentials, mask = chain.potentials, chain.mask
+    if tags.shape[1] is None:
+        potentials, mask, tags = fast.padded([potentials, mask, tags])
+    rows = ops.shape(tags)[0]
+    shared = (ops.repeat(w[None], rows, axis=0) for w in chain[1:4])
+    return fast.values(_rows, [potentials, *shared], [mask, tags])
 
 
 def _rows(*given: Tensor) -> Tensor:

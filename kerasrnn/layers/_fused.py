@@ -34,9 +34,7 @@ def has_own_kernel(cell: cells.Cell) -> bool:
 
 def generic_pays(training: bool) -> bool:
     """Whether the generic kernel is faster than a loop: in training, where XLA compiles it."""
-    from kerasrnn.fast import _loop
-
-    return training and _keras.may_compile() and _loop.CAN_COMPILE
+    return training and _keras.may_compile()
 
 
 def generic_loop(

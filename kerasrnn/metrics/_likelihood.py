@@ -31,14 +31,11 @@ def cross_entropy(y_true: Tensor, logits: Tensor) -> Tensor | None:
             no class is NaN.
         logits: float32 `(batch, time, classes)`.
     """
-    if keras.backend.backend() != "tensorflow" or not _keras.may_compile():
+    worth = logits.dtype == "float32" and logits.shape[-1] >= WORTH_COMPILING
+    if not worth or len(logits.shape) != 3 or not _keras.may_compile():
         return None
     from kerasrnn import fast
 
-    if not fast.CAN_COMPILE or logits.dtype != "float32" or len(logits.shape) != 3:
-        return None
-    if logits.shape[-1] < WORTH_COMPILING:
-        return None
     time = ops.shape(logits)[1]
     given = [logits, ops.cast(without_last_axis(y_true), "int32")]
     rows, targets = fast.padded(given) if logits.shape[1] is None else given

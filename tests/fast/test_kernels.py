@@ -533,10 +533,7 @@ def test_a_user_may_write_a_kernel():
 
         def backward(self, saved, before, after, d_after, w):
             d = 0.1 * d_after[0] * (1 - saved[0] * saved[0])
-            return fast.Back(d, (0.9 * d_after[0] + w.recur_back(d),), (w.masked(before[0]),))
-
-        def weight_gradients(self, dx, kept, sums):
-            return tf.matmul(kept[0], dx, transpose_a=True), {}
+            return fast.Back(d, (0.9 * d_after[0] + w.recur_back(d),))
 
     kernel = LeakyKernel()
     fast.kernel(LeakyCell)(lambda cell: (kernel, {}))

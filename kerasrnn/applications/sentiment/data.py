@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kerasrnn import datasets
-from kerasrnn.applications._data import TFDS_NAME, LengthBatches, three_parts
+from kerasrnn.applications._data import TFDS_NAME, LengthBatches, in_advance, three_parts
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sentiment.model import SentimentClassifier
 from kerasrnn.datasets import LabelledTexts
@@ -85,7 +85,7 @@ class Encoded(LengthBatches):
     def __init__(self, part: LabelledTexts, model: SentimentClassifier) -> None:
         texts = tf.data.Dataset.from_tensor_slices(list(part.texts)).batch(256)
         numbered = texts.map(model.ragged_ids, num_parallel_calls=tf.data.AUTOTUNE)
-        self.ids = tf.concat(list(numbered), axis=0)
+        self.ids = tf.concat(list(in_advance(numbered)), axis=0)
         self.labels = tf.one_hot(part.labels, len(part.label_names))
         super().__init__(self.ids.row_lengths().numpy())
 

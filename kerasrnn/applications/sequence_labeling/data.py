@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrnn import datasets, tagging
-from kerasrnn.applications._data import TFDS_NAME, LengthBatches, three_parts
+from kerasrnn.applications._data import TFDS_NAME, LengthBatches, in_advance, three_parts
 from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig, TagDataConfig
 from kerasrnn.applications.sequence_labeling.model import SequenceLabeler
 from kerasrnn.applications.text import fold_words
@@ -238,8 +238,9 @@ class Encoded(LengthBatches):
         # Each token's numbers once, in a table whose row 0 is padding.
         rows = {form: number for number, form in enumerate(dict.fromkeys(tokens), start=1)}
         places = np.array([rows[token] for token in tokens], np.int32)
-        chunks = tf.data.Dataset.from_tensor_slices(list(rows)).batch(4096).map(model.token_numbers)
+        forms = tf.data.Dataset.from_tensor_slices(list(rows)).batch(4096)
         padding = tf.zeros((1, 1 + model.max_word_length), tf.int32)
+        chunks = in_advance(forms.map(model.token_numbers))
         self.table = tf.concat([padding, *chunks], axis=0)
         numbers = {label: number for number, label in enumerate(model.labels)}
         tags = [numbers.get(label, -1) for sentence in part.labels for label in sentence]
