@@ -167,11 +167,6 @@ def run(
         done = forward(keep=True) if keep else []
         if keep:
             values = results(done)
-            if all_outputs:  # What the caller has in any case need not be held in pieces too.
-                done = [
-                    d._replace(sequences=(*outputs, *d.sequences[1:]))
-                    for d, outputs in zip(done, cut(values[:1]), strict=True)
-                ]
         elif compiled and any_length:
             # Of no known length, and not for training: few steps are run sooner than compiled.
             count = tf.shape(inputs)[0] * time
