@@ -118,8 +118,9 @@ def test_the_law_of_floors_has_teeth():
 
 
 @each_file
-def test_only_one_file_knows_keras_from_inside(file):
-    private = {name for name in imports(file) if name.startswith(("keras.src", "keras._"))}
+def test_only_one_file_knows_keras_and_tensorflow_from_inside(file):
+    inside = ("keras.src", "keras._", "tensorflow.python", "tensorflow.compiler")
+    private = {name for name in imports(file) if name.startswith(inside)}
     text = file.read_text("utf-8")
     if file == PACKAGE / "_keras.py":
         assert private

@@ -129,10 +129,11 @@ def belt(layer_trace: Trace | LayerTrace, state: str) -> Belt:
     if layer_trace.mask is not None:
         after[~layer_trace.mask] = before[~layer_trace.mask] = np.nan
     near = 1e-5 if after.dtype.itemsize >= 4 else 1e-2
+    size = max(np.nanmax(np.abs(array), initial=0.0) for array in (before, after))
     for keep, write, share in _rules(layer_trace, state):
         if np.shape(write) not in ((), after.shape):
             continue
-        if np.allclose(keep * before + write, after, rtol=near, atol=near, equal_nan=True):
+        if np.allclose(keep * before + write, after, rtol=near, atol=near * size, equal_nan=True):
             partly = isinstance(keep, np.ndarray)
             how = f"{share} * {state}" if partly else state if keep else "nothing"
             return Belt(keep * before, after - keep * before, after, how)

@@ -260,7 +260,7 @@ def _cells(layer: keras.layers.RNN) -> list[Any]:
 def _recording(layers: Mapping[str, keras.layers.RNN]) -> Iterator[list[LayerTrace]]:
     """While it lasts, what the layers compute in this thread is added to the list it gives."""
     records: list[LayerTrace] = []
-    here = threading.get_ident()
+    here, taken = threading.get_ident(), set(layers)
 
     def loop_of(name: str, layer: keras.layers.RNN) -> Callable[..., Any]:
         own, calls = layer.inner_loop, itertools.count(1)
@@ -270,8 +270,8 @@ def _recording(layers: Mapping[str, keras.layers.RNN]) -> Iterator[list[LayerTra
         ) -> tuple[Tensor, Tensor, Any]:
             if threading.get_ident() != here:
                 return own(sequences, initial_state, mask, training)
-            number = next(calls)
-            label = name if number == 1 else f"{name} ({number})"
+            label = name if next(calls) == 1 else _unused(name, taken)
+            taken.add(label)
             traces, outputs, final = _run(label, layer, sequences, initial_state, mask)
             records.extend(traces)
             return outputs[:, -1], outputs, final

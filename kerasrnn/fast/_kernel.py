@@ -138,6 +138,9 @@ class Kernel(abc.ABC):
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """The gradients of the recurrent kernel, whole, and of `Weights.others`.
 
+        A kernel with other weights, or one that multiplies anything but the first state by its
+        recurrent kernel, has its own.
+
         Args:
             dx: Of all steps, `(batch * time, columns)`.
             h: The first state before each step, as `Weights.masked` gives it; likewise. Nothing if

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from kerasrnn import _keras
 from kerasrnn.fast import _loop
 from kerasrnn.fast._compiled import padded
 from kerasrnn.fast._kernel import Kernel, Tensor
@@ -74,6 +75,7 @@ def run(
     """
     others = others or {}
     names = tuple(others)
+    compiled = compiled and _keras.xla_operations() is not None
     shards = _shards(inputs.shape[0]) if compiled else 1
     units = states[0].shape[1]
     columns = (inputs if input_kernel is None else input_kernel).shape[-1]
@@ -197,7 +199,7 @@ def run(
                 dx = _flat(back.dx)
                 h = None
                 if recurrent_kernel is not None:
-                    h = _before(d.sequences[0], own[0], start)
+                    h = _before(d.sequences[0], own[0], start if steps else None)
                     h = _flat(h if not rows else h * own[kernel.states][:, None])
                 kept_rows = tuple(_flat(k) for k in back.kept)
                 d_recurrent, d_others = kernel.weight_gradients(dx, h, kept_rows, back.sums)
@@ -244,15 +246,18 @@ def run(
 WORTH_COMPILING = 4096
 
 
-def _before(states: Tensor, initial: Tensor, start: Tensor) -> Tensor:
-    """The state before each step, `(batch, time, units)`, from those after, the first being at `start`.
+def _before(states: Tensor, initial: Tensor, start: Tensor | None) -> Tensor:
+    """The state before each step, `(batch, time, units)`, from those after.
 
-    Before `start`, where nothing was written, it is the initial one.
+    Args:
+        states: `(batch, time, units)`. Before `start` nothing was written.
+        initial: The state before the first step, `(batch, units)`.
+        start: The first step, if it need not be the first of all. What is before it does not matter.
     """
-    time = tf.shape(states)[1]
-    first = tf.minimum(start + 1, time)
-    begin = tf.repeat(initial[:, None], first, axis=1)
-    return tf.concat([begin, states[:, first - 1 : time - 1]], axis=1)
+    time, initial = tf.shape(states)[1], initial[:, None]
+    before = tf.concat([initial, states[:, :-1]], axis=1)[:, :time]
+    # No shape may depend on `start`, as XLA may compile this too.
+    return before if start is None else tf.where((tf.range(time) == start)[:, None], initial, before)
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def cross_entropy(y_true: Tensor, logits: Tensor) -> Tensor | None:
             no class is NaN.
         logits: float32 `(batch, time, classes)`.
     """
-    worth = logits.dtype == "float32" and logits.shape[-1] >= WORTH_COMPILING
+    worth = logits.dtype == "float32" and (logits.shape[-1] or 0) >= WORTH_COMPILING
     if not worth or len(logits.shape) != 3 or not _keras.may_compile():
         return None
     from kerasrnn import fast

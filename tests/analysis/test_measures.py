@@ -94,6 +94,17 @@ def test_of_a_single_step_from_zero_the_cell_decides(name, state, how):
     assert found.how == how and not found.kept.any()
 
 
+@pytest.mark.parametrize(
+    ("name", "state"), [("simple_rnn", "hidden"), ("lstm", "cell"), ("gru", "hidden")]
+)
+def test_of_small_states_too(name, state):
+    """To be near is to be near for numbers of this size."""
+    own, x = layer(name), 1e-7 * inputs()
+    own.build(x.shape)
+    found = analysis.belt(kerasrnn.trace(own, x), state)
+    assert found.how == KEPT[name, state]
+
+
 def test_what_is_measured_on_one_layer_of_a_model():
     model = keras.Sequential([layers.GRU(2, name="one", return_sequences=True)])
     model(inputs())

@@ -273,6 +273,25 @@ def test_a_subclassed_model_with_lists_of_layers():
     assert list(kerasrnn.trace(model, inputs())) == ["one", "one (2)"]
 
 
+def test_layers_of_one_name_one_of_which_is_called_again():
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.all = [layers.GRU(4, return_sequences=True, name="one") for _ in range(2)]
+
+        def call(self, x):
+            first, second = self.all
+            return second(first(first(x)))
+
+    model = Model()
+    model(inputs(2, 5, 4))
+    seen = kerasrnn.trace(model, inputs(2, 5, 4))
+    assert list(seen) == ["one", "one (3)", "one (2)"]
+    first, second = model.all
+    assert_equal(seen["one (3)"].output, kerasrnn.trace(first, seen["one"].output)["one"].output)
+    assert_equal(seen["one (2)"].output, kerasrnn.trace(second, seen["one (3)"].output)["one"].output)
+
+
 # Nothing stays.
 
 
