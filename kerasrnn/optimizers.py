@@ -127,7 +127,7 @@ class NonMonotonicAveraging(keras.callbacks.Callback):
     """Begins to average when validation stops getting better: NT-ASGD (Merity et al. 2017).
 
     At the end of an epoch the averaging begins, for good, if the monitored value is worse than the
-    best of those that are older than the last `patience` ones; see https://arxiv.org/abs/1708.01009.
+    best of those that are older than the last `patience` ones; see https://arxiv.org/abs/1708.02182.
     From then on `fit` validates with the averages, and they are the model's weights at its end.
     Should a validation be broken off, the averages stay in the weights; the next `fit` with such a
     callback trains on with the weights themselves.

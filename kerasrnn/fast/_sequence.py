@@ -257,7 +257,9 @@ def _before(states: Tensor, initial: Tensor, start: Tensor | None) -> Tensor:
     time, initial = tf.shape(states)[1], initial[:, None]
     before = tf.concat([initial, states[:, :-1]], axis=1)[:, :time]
     # No shape may depend on `start`, as XLA may compile this too.
-    return before if start is None else tf.where((tf.range(time) == start)[:, None], initial, before)
+    return (
+        before if start is None else tf.where((tf.range(time) == start)[:, None], initial, before)
+    )
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -144,7 +144,7 @@ class EmbeddingDropout(keras.layers.Layer):
 
     The words are chosen anew for each batch, and a dropped one is dropped wherever it occurs in the
     batch (Gal & Ghahramani 2016, https://arxiv.org/abs/1512.05287; Merity et al. 2017,
-    https://arxiv.org/abs/1708.01009). That equals dropout of the rows of the embedding, which may
+    https://arxiv.org/abs/1708.02182). That equals dropout of the rows of the embedding, which may
     be any layer.
 
     Args:

@@ -289,7 +289,9 @@ def test_layers_of_one_name_one_of_which_is_called_again():
     assert list(seen) == ["one", "one (3)", "one (2)"]
     first, second = model.all
     assert_equal(seen["one (3)"].output, kerasrnn.trace(first, seen["one"].output)["one"].output)
-    assert_equal(seen["one (2)"].output, kerasrnn.trace(second, seen["one (3)"].output)["one"].output)
+    assert_equal(
+        seen["one (2)"].output, kerasrnn.trace(second, seen["one (3)"].output)["one"].output
+    )
 
 
 # Nothing stays.

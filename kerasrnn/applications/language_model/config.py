@@ -28,8 +28,8 @@ class LanguageModelConfig(PlainDataConfig, TrainingConfig):
     out: str = "runs/language-model"
     """The folder for all that the run produces."""
     dataset: tuple[str, ...] = ("python",)
-    """`python`, the source of the standard library of the Python that runs this; a TFDS name such as
-    `tiny_shakespeare`; or text files, and folders of .txt files, of any size."""
+    """`python`, the source of the standard library of the Python that runs this, without its packages; a
+    TFDS name such as `tiny_shakespeare`; or text files, and folders of .txt files, of any size."""
     validation: tuple[str, ...] = ()
     """Text files to choose the epoch by. By default the end of the text that is left
     without `test`."""
