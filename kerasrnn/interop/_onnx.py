@@ -61,6 +61,7 @@ def to_onnx(model: Any, path: str | Path) -> Path:
     Raises:
         ImportError: If the package `onnx` is missing.
         ValueError: If the model cannot be exported; the message names the layer and what to do.
+        OSError: If the file cannot be written. What was there before is there still.
 
     Example:
 

@@ -89,9 +89,9 @@ def test_the_best_epoch_is_the_one_that_is_saved(trained, corpus, model):
     """By the score that counts, with the averaged weights that validation saw."""
     rows, metrics = history(trained.folder), trained.metrics
     assert [row["epoch"] for row in rows] == [n + 1 for n in range(metrics["epochs"])]
-    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    assert all(np.isfinite(value) for row in rows for value in row.values())
     name, value = score_of(metrics["validation"])
-    seen = [float(row[f"val_{name}"]) for row in rows]
+    seen = [row[f"val_{name}"] for row in rows]
     assert metrics["best_epoch"] == 1 + int(np.argmax(seen))
     assert value == pytest.approx(max(seen), abs=TOLERANCE)
     accuracy = float(rows[metrics["best_epoch"] - 1]["val_token_accuracy"])

@@ -96,7 +96,7 @@ def test_the_best_epoch_is_the_one_that_is_saved(writer, corpus, model):
     """With the averaged weights that validation saw."""
     rows, metrics = history(writer.folder), writer.metrics
     assert [row["epoch"] for row in rows] == [n + 1 for n in range(metrics["epochs"])]
-    seen = [float(row["val_bits_per_character"]) for row in rows]
+    seen = [row["val_bits_per_character"] for row in rows]
     assert metrics["best_epoch"] == 1 + int(np.argmin(seen))
     assert metrics["validation_bits_per_character"] == min(seen)
     again = nats(model, tokens_of(corpus.validation, model).numbers) / math.log(2)
@@ -231,7 +231,7 @@ def train_twice(tmp_path, monkeypatch, sayings):
 
 def falls(run: Path) -> list[float]:
     """The learning rates of the epochs, as fractions of the first."""
-    rates = [float(row["learning_rate"]) for row in history(run)]
+    rates = [row["learning_rate"] for row in history(run)]
     return [rate / rates[0] for rate in rates]
 
 
@@ -241,7 +241,7 @@ def test_words_sampled_averaged_and_decayed_on_a_plateau(train_twice):
     counts = {"sampled": 3, "vocabulary_size": 6, "epoch_updates": 9}  # 11 updates read the text
     run = train_twice(**AVERAGED, schedule="plateau", decay=0.5, **counts)
     rows = history(run)
-    seen = [float(row["val_perplexity"]) for row in rows]
+    seen = [row["val_perplexity"] for row in rows]
     setbacks = [n for n in range(1, 7) if seen[n] >= min(seen[:n])]
     assert setbacks and setbacks[0] < 6, "no epoch is worse than the best before it"
     assert falls(run) == [0.5 ** sum(n < epoch for n in setbacks) for epoch in range(7)]

@@ -72,7 +72,7 @@ def test_metrics(trained, corpus, model):
     assert metrics["parameters"] == model.count_params()
     assert metrics["train_seconds"] > 0
     rows = history(trained.folder)
-    losses = [float(row["val_cross_entropy"]) for row in rows]
+    losses = [row["val_cross_entropy"] for row in rows]
     assert metrics["epochs"] == len(rows)
     assert metrics["best_epoch"] == 1 + losses.index(min(losses))
 
@@ -92,7 +92,7 @@ def test_the_numbers_are_those_of_the_saved_model(trained, corpus, model):
 def test_the_best_epoch_is_the_one_that_is_saved(trained, corpus, model):
     """With the averaged weights that validation saw."""
     row = history(trained.folder)[trained.metrics["best_epoch"] - 1]
-    assert float(row["val_cross_entropy"]) == pytest.approx(
+    assert row["val_cross_entropy"] == pytest.approx(
         surprise(model, corpus.validation), abs=TOLERANCE
     )
 
@@ -162,11 +162,11 @@ def test_a_run_that_gets_no_better_stops_and_its_best_epoch_is_saved(hopeless):
     assert metrics["best_epoch"] == metrics["epochs"] - 2
     validation = load_corpus(SentimentConfig(**metrics["config"])).validation
     row = history(out)[metrics["best_epoch"] - 1]
-    assert float(row["val_cross_entropy"]) == pytest.approx(
+    assert row["val_cross_entropy"] == pytest.approx(
         surprise(task.load(out), validation), abs=TOLERANCE_HALF
     )
     last = float(history(out)[-1]["val_cross_entropy"])
-    assert abs(float(row["val_cross_entropy"]) - last) > 10 * TOLERANCE_HALF
+    assert abs(row["val_cross_entropy"] - last) > 10 * TOLERANCE_HALF
 
 
 def test_logs_for_tensorboard(hopeless, trained):

@@ -157,7 +157,7 @@ def test_tasks_learn_what_one_device_learns(name, strategy, workers, tmp_path):
     one, other = (history(tmp_path / run) for run in ("alone", "run"))
     for row, wanted in zip(other, one, strict=True):
         for figure, value in wanted.items():
-            assert float(row[figure]) == pytest.approx(float(value), abs=1e-4), figure
+            assert row[figure] == pytest.approx(value, abs=1e-4), figure
 
 
 @pytest.mark.slow

@@ -221,7 +221,9 @@ RATES = [{"dropout": 0.5}, {"recurrent_dropout": 0.4}, {"dropout": 0.4, "recurre
 def test_dropout_is_one_mask_for_all_gates_and_steps(case, wrapper, rates):
     dtype = DTYPES[0]
     if "recurrent_kernel" not in case.layout().weights:
-        rates = {"dropout": 0.5} if "dropout" in rates else pytest.skip("no recurrent product")
+        if "dropout" not in rates:
+            pytest.skip("no recurrent product")
+        rates = {"dropout": 0.5}
     cell, twin = (case.cell(dtype=dtype, seed=7, **rates) for _ in range(2))
     layer = WRAPPERS[wrapper](cell, return_sequences=True, dtype=dtype)
     x, states = case.sequences()
