@@ -1,6 +1,6 @@
 """The one door to private modules: what Keras, and TensorFlow, do not export.
 
-Everything else in the package uses public names, so that a new release can break this file only.
+Nothing else in the package imports a private module, so that a new release breaks little but this file.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def may_compile() -> bool:
 
 @functools.cache
 def xla_operations() -> Any:
-    """XLA's own operations, which write a step into a buffer in its place; nothing if there is no XLA."""
+    """XLA's own operations, one of which writes a step into a buffer in its place; None if there are none."""
     try:
         from tensorflow.compiler.tf2xla.ops import gen_xla_ops
     except ImportError:

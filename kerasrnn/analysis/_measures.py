@@ -129,7 +129,8 @@ def belt(layer_trace: Trace | LayerTrace, state: str) -> Belt:
     if layer_trace.mask is not None:
         after[~layer_trace.mask] = before[~layer_trace.mask] = np.nan
     near = 1e-5 if after.dtype.itemsize >= 4 else 1e-2
-    size = max(np.nanmax(np.abs(array), initial=0.0) for array in (before, after))
+    sizes = np.abs(np.stack([before, after]))
+    size = sizes.max(initial=0.0, where=np.isfinite(sizes))
     for keep, write, share in _rules(layer_trace, state):
         if np.shape(write) not in ((), after.shape):
             continue

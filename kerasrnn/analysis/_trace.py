@@ -137,7 +137,8 @@ def trace(model_or_layer: Any, inputs: Any, mask: Any = None, initial_state: Any
     Returns:
         A mapping from names to `LayerTrace`. A name is the layer's, behind those of the layers that
         hold it: `"lstm"`, `"encoder/gru"`, `"bidirectional/forward"`, `"bidirectional/backward"`; of a
-        stack `"rnn/0"`, `"rnn/1"`. A layer that is called again is `"lstm (2)"` then.
+        stack `"rnn/0"`, `"rnn/1"`. A layer that is called again, or whose name is taken, has the next
+        free number behind it: `"lstm (2)"`.
 
     Raises:
         TypeError: If it is no Keras layer, or the inputs are a data set and no batch.

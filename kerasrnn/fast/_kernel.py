@@ -143,12 +143,12 @@ class Kernel(abc.ABC):
 
         Args:
             dx: Of all steps, `(batch * time, columns)`.
-            h: The first state before each step, as `Weights.masked` gives it; likewise. Nothing if
-                there is no recurrent kernel.
-            kept: Likewise.
-            sums: `(batch, ...)`.
+            h: The first state before each step, as `Weights.masked` gives it, `(batch * time, units)`.
+                Nothing if there is no recurrent kernel.
+            kept: What `Back.kept` gave, of all steps, `(batch * time, size)` each.
+            sums: What `Back.sums` gave, summed over the steps, `(batch, ...)` each.
         """
-        return None if h is None else tf.matmul(h, dx, transpose_a=True), {}
+        return tf.matmul(h, dx, transpose_a=True), {}
 
 
 def sigmoid(x: Tensor) -> Tensor:

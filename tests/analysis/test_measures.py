@@ -95,7 +95,7 @@ def test_of_a_single_step_from_zero_the_cell_decides(name, state, how):
 
 
 @pytest.mark.parametrize(
-    ("name", "state"), [("simple_rnn", "hidden"), ("lstm", "cell"), ("gru", "hidden")]
+    ("name", "state"), [("mgu", "hidden"), ("lstm", "cell"), ("gru", "hidden")]
 )
 def test_of_small_states_too(name, state):
     """To be near is to be near for numbers of this size."""

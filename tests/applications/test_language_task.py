@@ -134,7 +134,7 @@ def test_the_perplexity_hardly_depends_on_the_batch_size(model, corpus):
     """Nor on what was measured before: each evaluation begins anew."""
     compiled(model)
     whole = math.exp(nats(model, tokens_of(corpus.test, model).numbers))
-    # A context that most lanes do not begin in; and to compare with, hardly any.
+    # Most lanes have more than 100 tokens before them.
     for batch_size, context in ((1, 1), (4, 100), (16, 100), (16, task.CONTEXT)):
         found = measured(model, corpus.test, batch_size, context=context)
         assert found == pytest.approx(whole, rel=TOLERANCE), (batch_size, context)
