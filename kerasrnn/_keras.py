@@ -64,7 +64,7 @@ def may_compile() -> bool:
 
 @functools.cache
 def xla_operations() -> Any:
-    """XLA's own operations, one of which writes a step into a buffer in its place; None if there are none."""
+    """XLA's own operations, one of which writes a step into its place in a buffer; None without XLA."""
     try:
         from tensorflow.compiler.tf2xla.ops import gen_xla_ops
     except ImportError:
