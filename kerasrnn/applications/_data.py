@@ -11,21 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
+from kerasrnn.applications._pipeline import in_advance
 from kerasrnn.applications._runs import RunFolder, config_of
 from kerasrnn.applications._training import TrainingConfig
 
 Tensor = Any
-
-
-def in_advance(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """The batches, the next of which are made while one is worked on.
-
-    Without tf.data's tuner, which sleeps for as long as it has been at work, up to a minute: whoever is
-    done with the batches waits until it wakes, and a validation took up to twice its time.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return batches.prefetch(2).with_options(options)
 
 
 # `set`, `set/configuration` or `set:version`.

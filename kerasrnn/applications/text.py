@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasrnn.applications._data import in_advance
+from kerasrnn.applications._pipeline import in_advance
 
 # What a language model's tokens are; the token that stands for all that it does not know; and the one
 # that ends a line.

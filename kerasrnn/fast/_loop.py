@@ -12,6 +12,8 @@ import tensorflow as tf
 from kerasrnn import _keras
 from kerasrnn.fast._kernel import Kernel, Tensor, Weights
 
+xla = _keras.xla_operations()
+
 
 class Forward(NamedTuple):
     """What the way forward leaves behind, of one shard."""
@@ -51,7 +53,7 @@ class _Buffers:
 
     @staticmethod
     def pieces(x: Tensor, t: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-        batch, xla = tf.shape(x)[0], _keras.xla_operations()
+        batch = tf.shape(x)[0]
 
         def piece(start: int, size: int) -> Tensor:
             row = xla.xla_dynamic_slice(x, tf.stack([0, t, start]), tf.stack([batch, 1, size]))
@@ -61,8 +63,7 @@ class _Buffers:
 
     @staticmethod
     def write(x: Tensor, t: Tensor, row: Tensor) -> Tensor:
-        place = tf.stack([0, t, 0])
-        return _keras.xla_operations().xla_dynamic_update_slice(x, row[:, None], place)
+        return xla.xla_dynamic_update_slice(x, row[:, None], tf.stack([0, t, 0]))
 
     @staticmethod
     def read(x: Tensor, size: int) -> Tensor:

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kerasrnn import _keras
 from kerasrnn.fast import _loop
 from kerasrnn.fast._compiled import padded
 from kerasrnn.fast._kernel import Kernel, Tensor
@@ -75,7 +74,7 @@ def run(
     """
     others = others or {}
     names = tuple(others)
-    compiled = compiled and _keras.xla_operations() is not None
+    compiled = compiled and _loop.xla is not None
     shards = _shards(inputs.shape[0]) if compiled else 1
     units = states[0].shape[1]
     columns = (inputs if input_kernel is None else input_kernel).shape[-1]

@@ -94,7 +94,7 @@ def test_the_best_epoch_is_the_one_that_is_saved(trained, corpus, model):
     seen = [row[f"val_{name}"] for row in rows]
     assert metrics["best_epoch"] == 1 + int(np.argmax(seen))
     assert value == pytest.approx(max(seen), abs=TOLERANCE)
-    accuracy = float(rows[metrics["best_epoch"] - 1]["val_token_accuracy"])
+    accuracy = rows[metrics["best_epoch"] - 1]["val_token_accuracy"]
     again = task.scores(model, corpus.validation)
     assert again["token_accuracy"] == pytest.approx(accuracy, abs=TOLERANCE)
     assert again == metrics["validation"]

@@ -165,7 +165,7 @@ def test_a_run_that_gets_no_better_stops_and_its_best_epoch_is_saved(hopeless):
     assert row["val_cross_entropy"] == pytest.approx(
         surprise(task.load(out), validation), abs=TOLERANCE_HALF
     )
-    last = float(history(out)[-1]["val_cross_entropy"])
+    last = history(out)[-1]["val_cross_entropy"]
     assert abs(row["val_cross_entropy"] - last) > 10 * TOLERANCE_HALF
 
 

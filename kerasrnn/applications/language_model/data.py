@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from kerasrnn.applications._data import in_advance
 from kerasrnn.applications._parts import check_counts, check_tokens
+from kerasrnn.applications._pipeline import in_advance
 from kerasrnn.applications.text import BOUNDARIES, LEVELS, UNKNOWN, separate_words
 from kerasrnn.datasets import PlainText
 

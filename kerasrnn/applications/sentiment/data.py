@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kerasrnn import datasets
-from kerasrnn.applications._data import TFDS_NAME, LengthBatches, in_advance, three_parts
+from kerasrnn.applications._data import TFDS_NAME, LengthBatches, three_parts
+from kerasrnn.applications._pipeline import in_advance
 from kerasrnn.applications.sentiment.config import DataConfig, SentimentConfig
 from kerasrnn.applications.sentiment.model import SentimentClassifier
 from kerasrnn.datasets import LabelledTexts

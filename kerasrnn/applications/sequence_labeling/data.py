@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrnn import datasets, tagging
-from kerasrnn.applications._data import TFDS_NAME, LengthBatches, in_advance, three_parts
+from kerasrnn.applications._data import TFDS_NAME, LengthBatches, three_parts
+from kerasrnn.applications._pipeline import in_advance
 from kerasrnn.applications.sequence_labeling.config import SequenceLabelingConfig, TagDataConfig
 from kerasrnn.applications.sequence_labeling.model import SequenceLabeler
 from kerasrnn.applications.text import fold_words
