@@ -265,7 +265,10 @@ def test_the_cross_entropy_of_many_classes_is_compiled_with_its_gradient(known):
             np.exp(mean_nats([(true, logits, weights)])), rel=1e-5
         )
         metric.reset_state()
-        assert np.isnan(measure(np.full_like(true, classes), logits, weights)[0]).all()
+        for none in (classes, -1):
+            found, gradient = measure(np.full_like(true, none), logits, weights)
+            assert np.isnan(found).all()
+            np.testing.assert_array_equal(gradient, 0.0)
         metric.reset_state()
 
 

@@ -7,6 +7,7 @@ takes the gradients of its `step` from TensorFlow.
 
 from kerasrnn.fast import gru, lstm, simple_rnn
 from kerasrnn.fast._compiled import padded, values
+from kerasrnn.fast._cross_entropy import cross_entropy
 from kerasrnn.fast._generic import GenericKernel
 from kerasrnn.fast._kernel import Back, Kernel, Weights, kernel, kernel_for
 from kerasrnn.fast._sequence import run
@@ -16,6 +17,7 @@ __all__ = [
     "GenericKernel",
     "Kernel",
     "Weights",
+    "cross_entropy",
     "gru",
     "kernel",
     "kernel_for",

@@ -40,18 +40,10 @@ def cross_entropy(y_true: Tensor, logits: Tensor) -> Tensor | None:
     given = [logits, ops.cast(without_last_axis(y_true), "int32")]
     rows, targets = fast.padded(given) if logits.shape[1] is None else given
     rows = ops.reshape(rows, (-1, logits.shape[-1]))
-    nats = fast.values(_nats, [rows], [ops.reshape(targets, (-1,))])
+    nats = fast.cross_entropy(rows, ops.reshape(targets, (-1,)))
     nats = ops.reshape(nats, ops.shape(targets))[:, :time]
     _keras.set_note(logits, NATS, nats)
     return nats
-
-
-def _nats(logits: Tensor, targets: Tensor) -> Tensor:
-    """The cross-entropy of rows of logits."""
-    right = ops.arange(logits.shape[-1])[None] == targets[:, None]
-    score = ops.sum(ops.where(right, logits, 0.0), axis=1)
-    nats = ops.logsumexp(logits, axis=1) - score
-    return ops.where(ops.any(right, axis=1), nats, math.nan)
 
 
 class _Likelihood(keras.metrics.Metric):
