@@ -33,7 +33,9 @@ __all__ = [
     "AutocastScope",
     "DropoutRNNCell",
     "get_note",
+    "has_cudnn",
     "in_symbolic_scope",
+    "is_exporting",
     "may_compile",
     "rnn",
     "set_note",
@@ -52,14 +54,25 @@ def may_compile() -> bool:
         return False
     import tensorflow as tf
 
-    if tf.executing_eagerly() or xla_operations() is None:
-        return False
+    return not (tf.executing_eagerly() or xla_operations() is None or is_exporting())
+
+
+def is_exporting() -> bool:
+    """Whether what is being traced goes into a file, to be run elsewhere."""
     frame: Any = sys._getframe()
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith(_EXPORTERS):
-            return False
+            return True
         frame = frame.f_back
-    return True
+    return False
+
+
+def has_cudnn() -> bool:
+    """Whether TensorFlow has a GPU and cuDNN for it."""
+    import tensorflow as tf
+
+    built = tf.sysconfig.get_build_info()
+    return bool(built["is_cuda_build"] and tf.config.list_physical_devices("GPU"))
 
 
 @functools.cache

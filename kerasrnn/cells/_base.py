@@ -340,6 +340,12 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         dropped = self.recurrent_dropout and self.recurrent_dropout_form == "candidate"
         return not (dropped or self.layer_norm or self.has_zoneout)
 
+    @property
+    def squashes_as_usual(self) -> bool:
+        """Whether the activations are those of the papers: what kernels and libraries compute."""
+        gates = getattr(self, "recurrent_activation", activations.sigmoid)
+        return self.activation is activations.tanh and gates is activations.sigmoid
+
     def prepare(self, inputs: Tensor) -> Tensor:
         """What `advance` takes: `project(inputs)`, and in training the draws of zoneout beside it."""
         x, rates = self.project(inputs), self._zoneouts()

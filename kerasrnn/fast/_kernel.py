@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-import keras
 import tensorflow as tf
 
 from kerasrnn.cells import Cell
@@ -177,9 +176,4 @@ def kernel(cell_class: type[Cell]) -> Callable[[Maker], Maker]:
 def kernel_for(cell: Any) -> tuple[Kernel, dict[str, Tensor]] | None:
     """The kernel of a cell and its further weights; nothing if it has none, or other squashings."""
     maker = _KERNELS.get(type(cell))
-    usual = (
-        getattr(cell, "activation", None) is keras.activations.tanh
-        and getattr(cell, "recurrent_activation", keras.activations.sigmoid)
-        is keras.activations.sigmoid
-    )
-    return maker(cell) if maker and usual else None
+    return maker(cell) if maker and cell.squashes_as_usual else None

@@ -8,20 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasrnn.layers._library import regated
+
 
 def regate(weight: np.ndarray, have: Sequence[str], want: Sequence[str]) -> np.ndarray:
-    """The columns of a weight in another order of the gates.
-
-    A gate with a sign, as in `"-update"`, is one minus what the gate is on the other side. Since
-    sigmoid(-x) = 1 - sigmoid(x), its columns are negated on the way, in both directions.
-    """
-    blocks = dict(zip(have, np.split(weight, len(have), axis=-1), strict=True))
-    blocks |= {_opposite(gate): -block for gate, block in blocks.items()}
-    return np.concatenate([blocks[gate] for gate in want], axis=-1)
-
-
-def _opposite(gate: str) -> str:
-    return gate[1:] if gate.startswith("-") else "-" + gate
+    """The columns of a weight in another order of the gates, whose signs `layers._library.Form` tells."""
+    return np.concatenate(regated(weight, have, want), axis=-1)
 
 
 def weights_of(cell: Any) -> dict[str, np.ndarray]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
 from keras import ops
 
 from kerasrnn import _keras, cells
+from kerasrnn.layers import _library
 
 Tensor = Any
 
@@ -105,18 +107,20 @@ def _beyond_the_end(outputs: Tensor, last: Tensor, mask: Tensor) -> Tensor:
 def fused_loop(
     cell: cells.Cell,
     sequences: Tensor,
-    initial_states: list[Tensor],
+    initial_state: list[Tensor],
     mask: Tensor | None,
     *,
     go_backwards: bool,
     zero_output_for_mask: bool,
     return_all_outputs: bool,
     training: bool,
+    library: bool = False,
 ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-    """What `_keras.rnn` does, by a kernel: the last output, all outputs and the final states."""
-    from kerasrnn import fast
+    """What `_keras.rnn` does, by a kernel: the last output, all outputs and the final states.
 
-    kernel, others = fast.kernel_for(cell)  # type: ignore[misc]
+    Args:
+        library: Whether cuDNN, or PyTorch itself, takes the kernel's place where it can.
+    """
     dtype = cell.compute_dtype
     # Gates and states are carried in at least float32; the products may be narrower.
     wide = keras.backend.result_type(dtype, "float32")
@@ -125,23 +129,43 @@ def fused_loop(
     if go_backwards:
         sequences = ops.flip(sequences, axis=1)
         mask = None if mask is None else ops.flip(mask, axis=1)
-    states = [ops.cast(state, wide) for state in initial_states]
-    dropped = cell.recurrent_mask(states[0])
-    outputs, final = fast.run(
-        kernel,
-        sequences,
-        states,
-        input_kernel=ops.convert_to_tensor(cell.kernel, dtype=dtype),
-        bias=None if cell.bias is None else ops.convert_to_tensor(cell.bias, dtype=dtype),
-        recurrent_kernel=ops.cast(cell.recurrent_weights(), dtype),
-        others={name: ops.cast(weight, wide) for name, weight in others.items()},
-        # In the compute dtype it would not fit the states.
-        recurrent_mask=None if dropped is None else ops.cast(dropped, wide),
-        mask=mask,
-        all_outputs=return_all_outputs,
-        keep=training,
-        compiled=_keras.may_compile(),
-    )
+    states = [ops.cast(state, wide) for state in initial_state]
+
+    def by_library() -> tuple[Tensor | None, list[Tensor]]:
+        outputs, final = _library.run(cell, sequences, states, mask, go_backwards)
+        final = [ops.cast(state, wide) for state in final]
+        return ops.cast(outputs, wide) if return_all_outputs else None, final
+
+    def by_kernel() -> tuple[Tensor | None, list[Tensor]]:
+        from kerasrnn import fast
+
+        kernel, others = fast.kernel_for(cell)  # type: ignore[misc]
+        dropped = cell.recurrent_mask(states[0])
+        outputs, final = fast.run(
+            kernel,
+            sequences,
+            states,
+            input_kernel=ops.convert_to_tensor(cell.kernel, dtype=dtype),
+            bias=None if cell.bias is None else ops.convert_to_tensor(cell.bias, dtype=dtype),
+            recurrent_kernel=ops.cast(cell.recurrent_weights(), dtype),
+            others={name: ops.cast(weight, wide) for name, weight in others.items()},
+            # In the compute dtype it would not fit the states.
+            recurrent_mask=None if dropped is None else ops.cast(dropped, wide),
+            mask=mask,
+            all_outputs=return_all_outputs,
+            keep=training,
+            compiled=_keras.may_compile(),
+        )
+        return outputs, final
+
+    if not library:
+        outputs, final = by_kernel()
+    elif keras.backend.backend() == "torch":
+        outputs, final = by_library()
+    else:
+        outputs, final = ops.cond(
+            _library.can_run(sequences, mask, go_backwards), by_library, by_kernel
+        )
     last, time = final[0], ops.shape(sequences)[1]
     if mask is None:
         if sequences.shape[1] is None:  # Of no steps at all the output is zero, whatever the state.
@@ -158,3 +182,6 @@ def fused_loop(
     if outputs is not None:
         outputs = ops.where(counts[..., None], outputs, 0)
     return ops.where(at_the_end[:, None], last, 0), outputs, final
+
+
+library_loop = functools.partial(fused_loop, library=True)

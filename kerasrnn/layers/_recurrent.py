@@ -12,11 +12,13 @@ from keras import ops, tree
 
 from kerasrnn import _keras, cells
 from kerasrnn.cells._base import ClassSignature
+from kerasrnn.layers import _library
 from kerasrnn.layers._fused import (
     fused_loop,
     generic_loop,
     generic_pays,
     has_own_kernel,
+    library_loop,
     why_not,
 )
 from kerasrnn.layers._scan import scanned
@@ -49,8 +51,9 @@ class Recurrent(keras.layers.RNN):
         implementation: `"fused"` runs the whole sequence by a kernel: one that was written for the cell,
             forward and backward, several times faster than a loop; or a parallel scan, where the cell's
             recurrence is linear; or the generic kernel, which compiles the cell's own `step`. `"loop"`
-            runs that step in the loop of Keras. `"auto"` takes what is fastest: the generic kernel in
-            training only. Kernels are for TensorFlow; no other way than the loop can `unroll`.
+            runs that step in the loop of Keras. `"auto"` takes what is fastest: cuDNN on a GPU, and PyTorch's
+            own recurrence on PyTorch, where they know the cell; the generic kernel in training only.
+            Kernels are for TensorFlow; no other way than the loop can `unroll`.
         **kwargs: `name`, `dtype` (or a dtype policy), `trainable` and `activity_regularizer`.
 
     Call arguments:
@@ -119,6 +122,8 @@ class Recurrent(keras.layers.RNN):
         self.implementation = implementation
         self.learned_states: list[Any] = []
         self._at_start: Any = None
+        if keras.backend.backend() == "tensorflow" and self._library_serves():
+            self.supports_jit = False  # XLA does not compile cuDNN's operation.
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         if len(sequences_shape) < 3:
@@ -249,7 +254,10 @@ class Recurrent(keras.layers.RNN):
                 go_backwards=self.go_backwards,
                 zero_output_for_mask=self.zero_output_for_mask,
             )
-        if kernel := self._kernel(bool(training)):
+        kernel = self._kernel(bool(training))
+        if kernel is library_loop and not _library.can_begin(sequences, mask):
+            kernel = None
+        if kernel:
             try:
                 return kernel(
                     cell,
@@ -300,9 +308,11 @@ class Recurrent(keras.layers.RNN):
         return {**super().get_config(), **own}
 
     def _kernel(self, training: bool) -> Callable[..., Any] | None:
-        """What runs the whole sequence, if a kernel does."""
+        """What runs the whole sequence, if a kernel or a library does."""
         if self.implementation == "loop":
             return None
+        if self._library_serves() and not _keras.is_exporting():
+            return library_loop
         obstacle = why_not(self.cell, self.unroll, self.dtype_policy.name)
         if obstacle and self.implementation == "fused":
             raise ValueError(
@@ -314,6 +324,15 @@ class Recurrent(keras.layers.RNN):
         if has_own_kernel(self.cell):
             return fused_loop
         return generic_loop if self.implementation == "fused" or generic_pays(training) else None
+
+    def _library_serves(self) -> bool:
+        """Whether cuDNN, or PyTorch itself, runs the whole sequence."""
+        return (
+            self.implementation == "auto"
+            and not self.unroll
+            and _library.serves(self.cell)
+            and self.cell.dtype_policy.name == self.dtype_policy.name
+        )
 
     def _is_scanned(self) -> bool:
         """Whether all steps are had at once."""

@@ -181,6 +181,66 @@ def test_the_scan_equals_the_loop(time):
         assert_close(scan(x, mask=given), loop(x, mask=given), REFERENCE_ATOL)
 
 
+LIBRARY = {
+    "lstm": ("lstm", {}),
+    "without bias": ("lstm", {"use_bias": False}),
+    "coupled lstm": ("coupled_lstm", {}),
+    "gru": ("gru", {"reset_after": True}),
+    "simple rnn": ("simple_rnn", {}),
+}
+on_torch = pytest.mark.skipif(BACKEND != "torch", reason="PyTorch's own recurrences")
+
+
+@on_torch
+@pytest.mark.parametrize("case", LIBRARY)
+@pytest.mark.parametrize("mask", ["none", "padded", "holes"])
+def test_pytorchs_own_recurrence_equals_the_loop_with_its_gradients(case, mask, monkeypatch):
+    import torch
+
+    from kerasrnn.layers import _library
+
+    calls, whole = [], _library.run
+    monkeypatch.setattr(_library, "run", lambda *given: calls.append(1) or whole(*given))
+    padded = np.array([TIME, 2, 0])[:, None] > np.arange(TIME)
+    given = {"none": None, "padded": padded, "holes": MASK}[mask]
+    for way in WAYS[:3]:
+        found, (name, options) = [], LIBRARY[case]
+        for implementation in ("auto", "loop"):
+            own = layer(
+                name,
+                return_sequences=True,
+                return_state=True,
+                implementation=implementation,
+                **options,
+                **way,
+            )
+            own.build((None, None, FEATURES))
+            randomise(own)
+            x = torch.tensor(inputs(), requires_grad=True)
+            results = own(x, mask=given, initial_state=states(own))
+            sum(torch.sin(result).sum() for result in results).backward()
+            gradients = [weight.value.grad for weight in own.trainable_weights]
+            found.append([*results, x.grad, *gradients])
+        assert_close(*found, 1e-5)
+    assert len(calls) == (0 if mask == "holes" else 3)
+
+
+@on_torch
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "mixed_bfloat16"])
+def test_pytorchs_own_recurrence_in_other_precisions(dtype):
+    options = {"return_sequences": True, "recurrent_initializer": "glorot_uniform"}
+    own = layers.LSTM(UNITS, dtype=dtype, **options)
+    loop = layers.LSTM(UNITS, dtype=dtype, implementation="loop", **options)
+    own.build((None, None, FEATURES))
+    loop.build((None, None, FEATURES))
+    loop.set_weights(own.get_weights())
+    for mask in (None, np.tril(np.ones((BATCH, TIME), bool))):
+        found, expected = (
+            keras.ops.cast(one(inputs(), mask=mask), "float32") for one in (own, loop)
+        )
+        assert_close(found, expected, 1e-6 if dtype == "float64" else 0.02)
+
+
 def test_no_steps_and_no_sequences():
     own = layers.LSTM(UNITS, return_sequences=True, return_state=True)
     own.build((None, None, FEATURES))
