@@ -31,9 +31,9 @@ from tqdm import tqdm
 
 import kerasrnn
 from benchmarks._measure import Step, in_words, interleaved, where_it_ran, write
-from benchmarks.layers import ON_JAX, Workload, keras_step
+from benchmarks.layers import BACKEND, Workload, keras_step
 from kerasrnn._tables import table
-from kerasrnn.layers._fused import fused_loop, generic_loop
+from kerasrnn.layers._fused import fused_loop, generic_loop, library_loop
 
 Result = dict[str, Any]
 
@@ -99,7 +99,12 @@ def runs_by(recurrent: kerasrnn.layers.Recurrent, training: bool) -> str:
         return "scan"
     with tf.Graph().as_default():  # The choice depends on it.
         kernel = recurrent._kernel(training)
-    return {None: "loop", fused_loop: "own kernel", generic_loop: "generic kernel"}[kernel]
+    return {
+        None: "loop",
+        fused_loop: "own kernel",
+        library_loop: "cuDNN",
+        generic_loop: "generic kernel",
+    }[kernel]
 
 
 # What it costs.
@@ -120,7 +125,7 @@ def contenders(name: str, options: Options, training: bool) -> dict[str, Step]:
         step = keras_step(one, workload, training, jit)
         run = "loop" if name == PEER else runs_by(one, training)
         # XLA compiles a kernel's loop anyway, and on JAX everything.
-        if not (jit and (ON_JAX or "kernel" in run)):
+        if not (jit and (BACKEND != "tensorflow" or "kernel" in run)):
             made[run + ", jit" * jit] = step
     return made
 
@@ -455,6 +460,7 @@ def _problem_table(result: Result, names: list[str], part: str) -> str:
 _MARKS = {
     "own kernel": ("#0072B2", "o"),
     "generic kernel": ("#E69F00", "D"),
+    "cuDNN": ("#CC79A7", "v"),
     "scan": ("#009E73", "^"),
     "loop": ("#D55E00", "s"),
 }

@@ -2,7 +2,8 @@
 
 python -m benchmarks.layers --help
 
-With KERAS_BACKEND=jax the layers of this package and of Keras run there, under `jax.jit`.
+With KERAS_BACKEND=jax the layers of this package and of Keras run there, under `jax.jit`; with
+KERAS_BACKEND=torch on PyTorch.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ from kerasrnn._tables import table
 
 
 class Workload(NamedTuple):
-    """The sizes of a batch and of a layer."""
+    """The sizes of a batch and of a layer, and whether it runs from both ends."""
 
     batch: int
     time: int
     features: int
     units: int
+    directions: int = 1
 
 
 WORKLOADS = {
@@ -45,7 +47,7 @@ WORKLOADS = {
     "M": Workload(20, 35, 650, 650),
     "N": Workload(32, 50, 100, 100),
 }
-ON_JAX = keras.backend.backend() == "jax"
+BACKEND = keras.backend.backend()
 Maker = Callable[[Workload, bool], Step | None]
 
 
@@ -68,6 +70,8 @@ class Options:
     """keras: `keras.layers.LSTM` and `GRU`, without and with XLA; rnn: `keras.layers.RNN` of this
     package's cells; torch: `torch.nn.LSTM` and `GRU`; onnxruntime: its LSTM, forward only; bound: the
     matrix products alone. Those that are not installed are left out."""
+    directions: Literal[1, 2] = 1
+    """2: every layer in `keras.layers.Bidirectional`, or as PyTorch has it; and one direction beside it."""
     rounds: int = 9
     """How often each contender has its turn; the medians are reported."""
     scaling: bool = False
@@ -85,13 +89,36 @@ def data(w: Workload) -> tuple[np.ndarray, np.ndarray]:
     """Random inputs and gradients of the outputs."""
     random = np.random.default_rng(0)
     x = random.normal(size=(w.batch, w.time, w.features)).astype("float32")
-    return x, random.normal(size=(w.batch, w.time, w.units)).astype("float32")
+    size = (w.batch, w.time, w.directions * w.units)
+    return x, random.normal(size=size).astype("float32")
 
 
 def keras_step(layer: Any, w: Workload, training: bool, jit: bool = False) -> Step:
     """A Keras layer, called as `fit` and `predict` call it."""
+    if w.directions == 2:
+        layer = keras.layers.Bidirectional(layer)
     layer.build((None, None, w.features))
-    return (jax_step if ON_JAX else tensorflow_step)(layer, w, training, jit)
+    step = {"tensorflow": tensorflow_step, "jax": jax_step, "torch": torch_step}[BACKEND]
+    return step(layer, w, training, jit)
+
+
+def torch_step(layer: Any, w: Workload, training: bool, jit: bool) -> Step:
+    """A layer of Keras's kind, or of PyTorch's, on PyTorch."""
+    import torch
+
+    torch.set_num_threads(where_it_ran()["cores"])
+    x, dy = map(torch.from_numpy, data(w))
+
+    def train() -> None:
+        leaf = x.detach().requires_grad_()
+        layer.zero_grad()
+        (layer(leaf) * dy).sum().backward()
+
+    def forward() -> None:
+        with torch.no_grad():
+            layer(x)
+
+    return train if training else forward
 
 
 def jax_step(layer: Any, w: Workload, training: bool, jit: bool) -> Step:
@@ -161,27 +188,26 @@ def torch_layer(name: str) -> Maker:
     def make(w: Workload, training: bool) -> Step:
         import torch
 
-        torch.set_num_threads(where_it_ran()["cores"])
-        layer = getattr(torch.nn, name)(w.features, w.units, batch_first=True)
-        x, dy = map(torch.from_numpy, data(w))
+        class First(torch.nn.Module):
+            """Of the outputs and the states the outputs."""
 
-        def train() -> None:
-            leaf = x.detach().requires_grad_()
-            layer.zero_grad()
-            (layer(leaf)[0] * dy).sum().backward()
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = getattr(torch.nn, name)(
+                    w.features, w.units, batch_first=True, bidirectional=w.directions == 2
+                )
 
-        def forward() -> None:
-            with torch.inference_mode():
-                layer(x)
+            def forward(self, x: Any) -> Any:
+                return self.layer(x)[0]
 
-        return train if training else forward
+        return torch_step(First(), w, training, jit=False)
 
     return make
 
 
 def onnx_lstm(w: Workload, training: bool) -> Step | None:
-    """ONNX Runtime's LSTM, with peepholes. It does not train."""
-    if training:
+    """ONNX Runtime's LSTM, with peepholes. It does not train; of two directions there is no figure."""
+    if training or w.directions == 2:
         return None
     import onnx
     import onnxruntime
@@ -223,9 +249,11 @@ def onnx_lstm(w: Workload, training: bool) -> Step | None:
 def bound(gates: int) -> Maker:
     """Only the matrix products that no implementation can do without."""
 
-    def make(w: Workload, training: bool) -> Step:
+    def make(w: Workload, training: bool) -> Step | None:
         import tensorflow as tf
 
+        if w.directions == 2:
+            return None
         columns = gates * w.units
         x, dy = map(tf.constant, data(w))
         random = np.random.default_rng(1)
@@ -269,12 +297,14 @@ def bound(gates: int) -> Maker:
 def contenders(options: Options) -> tuple[dict[str, Maker], list[str]]:
     """All that is asked for and there, by name; and the names of what is not installed."""
     found: dict[str, Maker] = {f"kerasrnn.layers.{name}": own(name) for name in options.layers}
+    if options.directions == 2:
+        found |= {f"{key}, one direction": one_direction(make) for key, make in found.items()}
     missing = []
     kinds = ("LSTM", "GRU")
     if "keras" in options.peers:
         for name in kinds:
             found[f"keras.layers.{name}"] = keras_layer(name, jit=False)
-            if not ON_JAX:  # There everything is.
+            if BACKEND == "tensorflow":  # On JAX everything is compiled, on PyTorch nothing.
                 found[f"keras.layers.{name}, jit"] = keras_layer(name, jit=True)
     if "rnn" in options.peers:
         found |= {f"keras.layers.RNN({name}Cell)": keras_rnn(name) for name in options.layers}
@@ -288,9 +318,14 @@ def contenders(options: Options) -> tuple[dict[str, Maker], list[str]]:
             found["onnxruntime LSTM"] = onnx_lstm
         else:
             missing.append("onnxruntime")
-    if "bound" in options.peers and not ON_JAX:
+    if "bound" in options.peers and BACKEND == "tensorflow":
         found |= {f"matrix products, {gates} gates": bound(gates) for gates in (4, 3)}
     return found, missing
+
+
+def one_direction(make: Maker) -> Maker:
+    """The same contender, from one end only."""
+    return lambda w, training: make(w._replace(directions=1), training)
 
 
 def _installed(module: str) -> bool:
@@ -311,6 +346,7 @@ def peers_of(name: str) -> dict[str, list[str]]:
         "torch": [f"torch.nn.{kind}"],
         "onnxruntime": [] if gru else ["onnxruntime LSTM"],
         "products": [f"matrix products, {gates} gates"],
+        "one direction": [f"kerasrnn.layers.{name}, one direction"],
     }
 
 
@@ -332,13 +368,15 @@ def measure(options: Options) -> dict[str, Any]:
     makers, missing = contenders(options)
     result: dict[str, Any] = {
         "where": where_it_ran(),
+        "directions": options.directions,
         "rounds": options.rounds,
         "not installed": missing,
         "results": {},
     }
     for way, training in (("training", True), ("forward", False)):
         for name in options.workloads:
-            made = {n: make(WORKLOADS[name], training) for n, make in makers.items()}
+            workload = WORKLOADS[name]._replace(directions=options.directions)
+            made = {n: make(workload, training) for n, make in makers.items()}
             steps = {n: step for n, step in made.items() if step is not None}
             medians, first = interleaved(steps, options.rounds, f"{way} {name}")
             result["results"].setdefault(way, {})[name] = {
@@ -461,7 +499,7 @@ def draw(result: dict[str, Any], options: Options, path: Path) -> None:
             bars = axes.bar(places, heights, 0.92 * width, label=layer, hatch=hatch)
             axes.bar_label(bars, fmt="%.2f", fontsize=7)
         axes.axhline(1, color="0.3", lw=0.8)
-        sizes = [f"{n}\n{','.join(map(str, WORKLOADS[n]))}" for n in workloads]
+        sizes = [f"{n}\n{','.join(map(str, WORKLOADS[n][:4]))}" for n in workloads]
         axes.set_xticks(range(len(sizes)), sizes, fontsize=8)
         axes.set_title(way)
     figure.supylabel("time, Keras's own layer = 1", fontsize=9)

@@ -49,6 +49,18 @@ def test_every_contender_runs_and_the_ratios_are_quotients(tiny, tmp_path, capsy
     assert f"keras {keras.__version__}" in said
 
 
+def test_two_directions_are_held_against_one(tiny, tmp_path, capsys):
+    options = Options(workloads=("N",), layers=("GRU",), directions=2, rounds=1, out=str(tmp_path))
+    layers.main(options)
+    result = json.loads((tmp_path / "layers.json").read_text("utf-8"))
+    found = result["results"]["forward"]["N"]
+    times = found["milliseconds"]
+    ratio = times["kerasrnn.layers.GRU"] / times["kerasrnn.layers.GRU, one direction"]
+    assert found["ratios"]["GRU"]["one direction"] == pytest.approx(ratio, rel=0.01)
+    assert "torch.nn.GRU" in times and not any(n.startswith(("onnx", "matrix")) for n in times)
+    assert "GRU to one direction" in capsys.readouterr().out
+
+
 def test_what_is_not_installed_is_left_out_and_named(tiny, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(layers, "_installed", lambda module: False)
     options = Options(
