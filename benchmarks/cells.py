@@ -98,7 +98,7 @@ def runs_by(recurrent: kerasrnn.layers.Recurrent, training: bool) -> str:
     if recurrent._is_scanned():
         return "scan"
     with tf.Graph().as_default():  # The choice depends on it.
-        kernel = recurrent._kernel(training)
+        kernel = recurrent._kernel(training, None)
     return {
         None: "loop",
         fused_loop: "own kernel",
@@ -106,6 +106,9 @@ def runs_by(recurrent: kerasrnn.layers.Recurrent, training: bool) -> str:
         generic_loop: "generic kernel",
     }[kernel]
 
+
+# What compiles by itself, or cannot be.
+KERNELS = ("own kernel", "generic kernel", "cuDNN")
 
 # What it costs.
 
@@ -125,7 +128,7 @@ def contenders(name: str, options: Options, training: bool) -> dict[str, Step]:
         step = keras_step(one, workload, training, jit)
         run = "loop" if name == PEER else runs_by(one, training)
         # XLA compiles a kernel's loop anyway, and on JAX everything.
-        if not (jit and (BACKEND != "tensorflow" or "kernel" in run)):
+        if not (jit and (BACKEND != "tensorflow" or run in KERNELS)):
             made[run + ", jit" * jit] = step
     return made
 
@@ -287,7 +290,7 @@ def learn(name: str, problem: Problem, sizes: Result, seed: int) -> Result:
         keras.optimizers.Adam(LEARNING_RATE, global_clipnorm=CLIPNORM),
         problem.loss,
         # A kernel is compiled as it is; Keras's loop becomes about twice as fast at these sizes.
-        jit_compile="kernel" not in runs_by(recurrent, training=True),
+        jit_compile=runs_by(recurrent, training=True) not in KERNELS,
     )
     checks = _Checks(test, problem.judge)
     model.fit(

@@ -35,6 +35,7 @@ __all__ = [
     "get_note",
     "has_cudnn",
     "in_symbolic_scope",
+    "is_compiling",
     "is_exporting",
     "may_compile",
     "rnn",
@@ -68,11 +69,20 @@ def is_exporting() -> bool:
 
 
 def has_cudnn() -> bool:
-    """Whether TensorFlow has a GPU and cuDNN for it."""
+    """Whether TensorFlow has a GPU, and cuDNN for it."""
     import tensorflow as tf
 
     built = tf.sysconfig.get_build_info()
-    return bool(built["is_cuda_build"] and tf.config.list_physical_devices("GPU"))
+    return bool(built["is_cuda_build"] and tf.config.get_visible_devices("GPU"))
+
+
+def is_compiling() -> bool:
+    """Whether XLA compiles all that is being traced, so that every operation must be one that it knows."""
+    from tensorflow.python.framework import ops as tensorflow_ops
+    from tensorflow.python.ops import control_flow_util
+
+    graph = tensorflow_ops.get_default_graph()
+    return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
 
 
 @functools.cache

@@ -5,10 +5,9 @@ the one time loop that all kernels share. A cell without a kernel of its own has
 takes the gradients of its `step` from TensorFlow.
 """
 
-from kerasrnn.fast import gru, lstm, simple_rnn
+from kerasrnn.fast import cudnn, gru, lstm, simple_rnn
 from kerasrnn.fast._compiled import padded, values
 from kerasrnn.fast._cross_entropy import cross_entropy
-from kerasrnn.fast._cudnn import cudnn
 from kerasrnn.fast._generic import GenericKernel
 from kerasrnn.fast._kernel import Back, Kernel, Weights, kernel, kernel_for
 from kerasrnn.fast._sequence import run

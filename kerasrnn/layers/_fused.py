@@ -119,24 +119,22 @@ def fused_loop(
     """What `_keras.rnn` does, by a kernel: the last output, all outputs and the final states.
 
     Args:
-        library: Whether cuDNN, or PyTorch itself, takes the kernel's place where it can.
+        library: Whether cuDNN, or PyTorch itself, takes the kernel's place.
     """
     dtype = cell.compute_dtype
     # Gates and states are carried in at least float32; the products may be narrower.
     wide = keras.backend.result_type(dtype, "float32")
     cell.set_training(training)
-    sequences = ops.cast(cell.drop_inputs(sequences), dtype)
+    sequences = ops.convert_to_tensor(cell.drop_inputs(sequences), dtype=dtype)
     if go_backwards:
         sequences = ops.flip(sequences, axis=1)
         mask = None if mask is None else ops.flip(mask, axis=1)
     states = [ops.cast(state, wide) for state in initial_state]
 
-    def by_library() -> tuple[Tensor | None, list[Tensor]]:
-        outputs, final = _library.run(cell, sequences, states, mask, go_backwards)
-        final = [ops.cast(state, wide) for state in final]
-        return ops.cast(outputs, wide) if return_all_outputs else None, final
-
-    def by_kernel() -> tuple[Tensor | None, list[Tensor]]:
+    if library:
+        outputs, final = _library.run(cell, sequences, states, mask)
+        outputs, *final = (ops.cast(x, wide) for x in (outputs, *final))
+    else:
         from kerasrnn import fast
 
         kernel, others = fast.kernel_for(cell)  # type: ignore[misc]
@@ -155,16 +153,6 @@ def fused_loop(
             all_outputs=return_all_outputs,
             keep=training,
             compiled=_keras.may_compile(),
-        )
-        return outputs, final
-
-    if not library:
-        outputs, final = by_kernel()
-    elif keras.backend.backend() == "torch":
-        outputs, final = by_library()
-    else:
-        outputs, final = ops.cond(
-            _library.can_run(sequences, mask, go_backwards), by_library, by_kernel
         )
     last, time = final[0], ops.shape(sequences)[1]
     if mask is None:

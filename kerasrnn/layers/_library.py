@@ -67,7 +67,7 @@ def _opposite(gate: str) -> str:
 
 
 def serves(cell: Any) -> bool:
-    """Whether a library is here that runs the cell: PyTorch itself, or cuDNN beneath TensorFlow."""
+    """Whether a library is here that knows the cell: PyTorch itself, or cuDNN beneath TensorFlow."""
     if form_of(cell) is None:
         return False
     if keras.backend.backend() == "torch":
@@ -75,71 +75,53 @@ def serves(cell: Any) -> bool:
     return keras.backend.backend() == "tensorflow" and _keras.has_cudnn()
 
 
+def may_run(sequences: Tensor) -> bool:
+    """Whether the library that serves a cell may be called here, with these sequences."""
+    if keras.backend.backend() == "torch":
+        from kerasrnn.layers import _torch
+
+        return _torch.may_run(sequences)
+    return not (_keras.is_compiling() or _keras.is_exporting())
+
+
 def run(
-    cell: cells.Cell, sequences: Tensor, states: list[Tensor], mask: Tensor | None, left: bool
+    cell: cells.Cell, sequences: Tensor, states: list[Tensor], mask: Tensor | None
 ) -> tuple[Tensor, list[Tensor]]:
     """The states after every step, of which the first is the output, and after the last one.
 
+    The steps that count go to the front, where the libraries want them, and the outputs back again.
+
     Args:
         cell: A cell that has a form.
-        sequences: `(batch, time, features)`, of which `can_run` holds.
+        sequences: `(batch, time, features)`.
         states: The states before the first step, `(batch, units)` each.
-        mask: Boolean `(batch, time)`, of which `can_run` holds, or nothing.
-        left: Whether the padding is on the left.
+        mask: Boolean `(batch, time)`, or nothing. The outputs of a row before its first step are anything.
     """
-    form, dtype, time = form_of(cell), sequences.dtype, ops.shape(sequences)[1]
+    form, dtype = form_of(cell), sequences.dtype
     assert form is not None
-    states = [ops.cast(state, dtype) for state in states]
-    lengths = counts = None
-    if mask is not None:
-        counts = ops.sum(ops.cast(mask, "int32"), axis=1)
-        lengths = ops.maximum(counts, 1)  # cuDNN wants a step of every sequence.
-        if left:
-            sequences = _rolled(sequences, counts - time)
+    library: Any
     if keras.backend.backend() == "torch":
-        from kerasrnn.layers._torch import whole_sequence
+        from kerasrnn.layers import _torch as library
     else:
-        from kerasrnn.fast import cudnn as whole_sequence
-    outputs, final = whole_sequence(
-        form.mode, sequences, states, _flat_weights(cell, form, dtype), lengths
-    )
-    if counts is None:
-        return outputs, final
-    final = [
-        ops.where(counts[:, None] > 0, new, old) for new, old in zip(final, states, strict=True)
-    ]
-    counting = ops.arange(time)[None, :, None] < counts[:, None, None]
-    outputs = ops.where(counting, outputs, final[0][:, None])
-    return _rolled(outputs, time - counts) if left else outputs, final
-
-
-def can_run(sequences: Tensor, mask: Tensor | None, left: bool) -> Tensor:
-    """Whether `run` takes these: a step and a sequence at least, and no hole in the mask. Boolean."""
-    batch, time = ops.shape(sequences)[:2]
-    some = ops.logical_and(batch > 0, time > 0)
+        from kerasrnn.fast import cudnn as library
+    weights = _flat_weights(cell, form, dtype)
+    states = [ops.cast(state, dtype) for state in states]
     if mask is None:
-        return some
-    inner, outer = (mask[:, 1:], mask[:, :-1]) if left else (mask[:, :-1], mask[:, 1:])
-    holes = ops.any(ops.logical_and(outer, ops.logical_not(inner)))
-    return ops.logical_and(some, ops.logical_not(holes))
+        return library.whole_sequence(form.mode, sequences, states, weights, None)
+    done = ops.cumsum(ops.cast(mask, "int32"), axis=1)
+    time = ops.shape(mask)[1]
+    steps = ops.arange(time, dtype="int32")
+    order = ops.argsort(ops.where(mask, steps, time + steps), axis=1)
+    count = ops.sum(ops.cast(mask, "int32"), axis=1)
+    outputs, final = library.whole_sequence(
+        form.mode, library.picked(sequences, order), states, weights, ops.maximum(count, 1)
+    )
+    outputs = library.picked(outputs, ops.maximum(done - 1, 0))
+    some = count[:, None] > 0
+    return outputs, [ops.where(some, new, old) for new, old in zip(final, states, strict=True)]
 
 
-def can_begin(sequences: Tensor, mask: Tensor | None) -> bool:
-    """Whether there are values for which to ask `can_run` now, and it holds; or it can be asked later."""
-    if keras.backend.backend() == "tensorflow":
-        return True
-    # Where Keras wants to know shapes alone, a mask cannot be looked into.
-    return sequences.device.type != "meta" and bool(can_run(sequences, mask, left=False))
-
-
-def _rolled(x: Tensor, by: Tensor) -> Tensor:
-    """Each of `(batch, time, size)` moved along by a number of steps of its own, around the end."""
-    time = ops.shape(x)[1]
-    steps = (ops.arange(time)[None] - by[:, None]) % time
-    return ops.take_along_axis(x, steps[..., None], axis=1)
-
-
-def _flat_weights(cell: cells.Cell, form: Form, dtype: str) -> Tensor:
+def _flat_weights(cell: cells.Cell, form: Form, dtype: Any) -> Tensor:
     """All weights in one row: those of the input, gate by gate, of the state, and both biases."""
 
     def gates(weight: Any) -> list[Tensor]:

@@ -254,10 +254,7 @@ class Recurrent(keras.layers.RNN):
                 go_backwards=self.go_backwards,
                 zero_output_for_mask=self.zero_output_for_mask,
             )
-        kernel = self._kernel(bool(training))
-        if kernel is library_loop and not _library.can_begin(sequences, mask):
-            kernel = None
-        if kernel:
+        if kernel := self._kernel(bool(training), sequences):
             try:
                 return kernel(
                     cell,
@@ -307,11 +304,11 @@ class Recurrent(keras.layers.RNN):
         own = {"initial_state": self.initial_state, "implementation": self.implementation}
         return {**super().get_config(), **own}
 
-    def _kernel(self, training: bool) -> Callable[..., Any] | None:
-        """What runs the whole sequence, if a kernel or a library does."""
+    def _kernel(self, training: bool, sequences: Tensor) -> Callable[..., Any] | None:
+        """What runs whole sequences, if a kernel or a library does."""
         if self.implementation == "loop":
             return None
-        if self._library_serves() and not _keras.is_exporting():
+        if self._library_serves() and _library.may_run(sequences):
             return library_loop
         obstacle = why_not(self.cell, self.unroll, self.dtype_policy.name)
         if obstacle and self.implementation == "fused":

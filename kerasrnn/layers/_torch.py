@@ -43,6 +43,17 @@ def whole_sequence(
     return outputs, [state[0][packed.unsorted_indices] for state in final]
 
 
+def may_run(x: Tensor) -> bool:
+    """Whether these are sequences, a step and a sequence at least, and are no stand-ins while tracing."""
+    tracing = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return not tracing and x.device.type in ("cpu", "cuda") and 0 not in x.shape[:2]
+
+
+def picked(x: Tensor, steps: Tensor) -> Tensor:
+    """Of each sequence, `(batch, time, size)`, the steps whose numbers are given, `(batch, time)`."""
+    return x.gather(1, steps.long()[..., None].expand(-1, -1, x.shape[2]))
+
+
 def _joined(states: list[Tensor]) -> Any:
     """The states as PyTorch takes them: an LSTM's as a pair, and with a dimension for the layers."""
     several = [state[None].contiguous() for state in states]

@@ -20,7 +20,7 @@ BATCH, TIME = 5, 9
 STEPS = np.arange(TIME)[None]
 PADDED = np.array([9, 5, 1, 0, 3])[:, None] > STEPS
 HOLES = np.random.default_rng(0).random((BATCH, TIME)) > 0.4
-MASKS = {"none": None, "padded": PADDED, "holes": HOLES}
+MASKS = {"none": None, "padded": PADDED, "padded left": PADDED[:, ::-1], "holes": HOLES}
 CASES = {
     "lstm": (layers.LSTM, {}),
     "lstm without bias": (layers.LSTM, {"use_bias": False}),
@@ -106,8 +106,14 @@ def pair(name, **options):
     return both
 
 
+QUICK = ("coupled lstm", "gru")
+some_cases = pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+)
+
+
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("name", CASES)
+@some_cases
 def test_it_equals_the_loop_with_its_gradients(name, mask, gpu):
     x, given, ways = tf.constant(inputs(BATCH, TIME, FEATURES)), MASKS[mask], WAYS
     if mask == "none":
@@ -123,21 +129,50 @@ def test_it_equals_the_loop_with_its_gradients(name, mask, gpu):
             found.append([*results, *tape.gradient(total, [x, *own.trainable_variables])])
         assert_close(found[0][:3], found[1][:3], 2e-6)  # They are as large as 4.
         assert_close(*found, 1e-5)
-    assert bool(CALLS) == (mask != "holes")
+    assert len(CALLS) == len(ways)
 
 
 @pytest.mark.parametrize("all_outputs", [True, False])
-def test_in_a_graph_of_any_shape(all_outputs, gpu):
+def test_in_a_graph_of_any_shape_with_its_gradients(all_outputs, gpu):
+    """As `fit` calls it; no sequence and no step among the shapes."""
     own, loop = pair("coupled lstm", return_sequences=all_outputs)
     signature = [tf.TensorSpec((None, None, FEATURES)), tf.TensorSpec((None, None), "bool")]
-    call = tf.function(lambda x, mask: own(x, mask=mask), input_signature=signature)
+
+    def both_ways(layer, x, mask):
+        with tf.GradientTape() as tape:
+            results = layer(x, mask=mask, training=True)
+            total = sum(tf.reduce_sum(tf.sin(result)) for result in results)
+        return [*results, *tape.gradient(total, layer.trainable_variables)]
+
+    call = tf.function(lambda x, mask: both_ways(own, x, mask), input_signature=signature)
     for shape in ((2, 3), (0, TIME), (2, 0), (1, 1)):
         x, mask = inputs(*shape, FEATURES), np.ones(shape, bool)
         for _ in range(2):
-            expected = loop(x, mask=mask) if shape[1] else loop(x)
-            assert_close(call(x, mask), expected, 1e-6)
+            if all(shape):
+                assert_close(call(x, mask), both_ways(loop, x, mask), 1e-5)
+            else:
+                assert not any(np.any(result) for result in call(x, mask))
             mask[:, :1] = False  # A hole; and of one step, a row without any.
     assert CALLS == ["lstm"]
+
+
+def test_xla_is_given_the_kernel(gpu):
+    own, loop = pair("gru")
+    x = inputs(BATCH, TIME, FEATURES)
+    compiled = tf.function(own, jit_compile=True)
+    assert_close(compiled(x, mask=HOLES), loop(x, mask=HOLES), 2e-6)
+    assert not CALLS
+    own(x)
+    assert CALLS
+
+
+def test_a_gpu_that_is_hidden_has_no_cudnn(monkeypatch):
+    shown = []
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: shown)
+    monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: {"is_cuda_build": True})
+    assert not _keras.has_cudnn()
+    shown.append("GPU")
+    assert _keras.has_cudnn()
 
 
 def test_tensorflow_takes_what_its_operation_is_given(monkeypatch):
@@ -146,11 +181,11 @@ def test_tensorflow_takes_what_its_operation_is_given(monkeypatch):
     for name, (layer_class, options) in CASES.items():
         own = layer_class(UNITS, return_sequences=True, return_state=True, **options)
         own.build((None, None, FEATURES))
-        start = own.get_initial_state(BATCH)
+        signature = [tf.TensorSpec((BATCH, None, FEATURES)), tf.TensorSpec((BATCH, None), "bool")]
 
-        @tf.function(input_signature=[tf.TensorSpec((BATCH, None, FEATURES))])
-        def both_ways(x, cell=own.cell, start=start):
-            outputs, _ = _library.run(cell, x, start, None, False)
+        @tf.function(input_signature=signature)
+        def both_ways(x, mask, own=own):
+            outputs, *_ = own(x, mask=mask)
             return outputs, tf.gradients(outputs, x)[0]
 
         graph = both_ways.get_concrete_function().graph
@@ -197,8 +232,11 @@ def test_what_cudnn_does_not_know_is_left_to_the_kernels(gpu):
     ):
         one(x)
         assert one.supports_jit and not CALLS
-    for options in ({}, {"recurrent_dropout": 0.5, "recurrent_dropout_form": "weights"}):
-        own = layers.LSTM(UNITS, dropout=0.5, **options)
+    for options in (
+        {"dropout": 0.5},
+        {"recurrent_dropout": 0.5, "recurrent_dropout_form": "weights"},
+    ):
+        own = layers.LSTM(UNITS, **options)
         assert not own.supports_jit
         assert np.any(own(x, training=True) != own(x, training=True))
         assert CALLS == ["lstm"] * 2
