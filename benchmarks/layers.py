@@ -3,7 +3,7 @@
 python -m benchmarks.layers --help
 
 With KERAS_BACKEND=jax the layers of this package and of Keras run there, under `jax.jit`; with
-KERAS_BACKEND=torch on PyTorch.
+KERAS_BACKEND=torch on PyTorch, on its CPU.
 """
 
 from __future__ import annotations
