@@ -50,7 +50,14 @@ def test_every_contender_runs_and_the_ratios_are_quotients(tiny, tmp_path, capsy
 
 
 def test_two_directions_are_held_against_one(tiny, tmp_path, capsys):
-    options = Options(workloads=("N",), layers=("GRU",), directions=2, rounds=1, out=str(tmp_path))
+    options = Options(
+        workloads=("N",),
+        layers=("GRU",),
+        peers=("torch", "onnxruntime", "bound"),
+        directions=2,
+        rounds=1,
+        out=str(tmp_path),
+    )
     layers.main(options)
     result = json.loads((tmp_path / "layers.json").read_text("utf-8"))
     found = result["results"]["forward"]["N"]

@@ -271,7 +271,8 @@ def test_it_learns_and_is_measured_on_windows_as_on_one_long_call():
 
 
 @pytest.mark.parametrize(
-    ("random_lengths", "jit_compile"), [(False, False), (True, False), (False, True)]
+    ("random_lengths", "jit_compile"),
+    [pytest.param(False, False, marks=pytest.mark.slow), (True, False), (False, True)],
 )
 def test_the_loss_that_is_compiled_for_large_vocabularies_is_keras_own(
     random_lengths, jit_compile, monkeypatch

@@ -43,7 +43,9 @@ def labeler(**arguments):
 # Half precision.
 
 
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
+)
 def test_it_learns_in_half_precision_what_it_learns_in_float32(dtype):
     narrow, whole = classifier(dtype), classifier()
     ids, losses = narrow.word_ids(TEXTS), {narrow: [], whole: []}

@@ -247,7 +247,10 @@ def test_dropout_is_one_mask_for_all_gates_and_steps(case, wrapper, rates):
         assert_close(actual, case.run(x, states, weights)[0], dtype)
 
 
-@each_wrapper
+@pytest.mark.parametrize(
+    "wrapper",
+    [w if w == "Recurrent" else pytest.param(w, marks=pytest.mark.slow) for w in WRAPPERS],
+)
 @each_name
 def test_the_seed_decides_what_is_dropped(name, wrapper):
     recurrent = {"recurrent_dropout": 0.3, "recurrent_dropout_form": "candidate", "zoneout": 0.3}

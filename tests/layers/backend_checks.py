@@ -111,7 +111,9 @@ def stack(**arguments):
     return [cells.LSTMCell(3, **arguments), cells.GRUCell(UNITS, **arguments)]
 
 
-@pytest.mark.parametrize("initial_state", ["zeros", "learned"])
+@pytest.mark.parametrize(
+    "initial_state", [pytest.param("zeros", marks=pytest.mark.slow), "learned"]
+)
 def test_stateful_batches_continue(initial_state):
     arguments = {"initial_state": initial_state, "return_sequences": True}
     whole = keras.Sequential(
@@ -137,7 +139,9 @@ def test_stateful_batches_continue(initial_state):
     assert all(np.any(state) for state in flat([state.value for state in own.states[0]]))
 
 
-@pytest.mark.parametrize("kind", ["own", pytest.param("foreign", marks=pytest.mark.slow), "stack"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(k, marks=pytest.mark.slow) for k in ("own", "foreign")), "stack"]
+)
 def test_dropout(kind):
     rates = {"dropout": 0.5, "recurrent_dropout": 0.5}
     cell = {
@@ -170,7 +174,7 @@ def test_the_forms_of_dropout_and_zoneout(form):
     assert_equal(model.predict_on_batch(x), model.predict_on_batch(x))
 
 
-@pytest.mark.parametrize("time", [pytest.param(1, marks=pytest.mark.slow), 7, 70])
+@pytest.mark.parametrize("time", [*(pytest.param(t, marks=pytest.mark.slow) for t in (1, 7)), 70])
 def test_the_scan_equals_the_loop(time):
     x, mask = inputs(2, time, FEATURES), inputs(2, time, seed=3) > 0
     scan = layers.SRU(FEATURES, return_sequences=True, return_state=True, implementation="fused")

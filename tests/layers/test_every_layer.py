@@ -73,7 +73,9 @@ def test_stacked_cells_equal_layers_one_upon_the_other(name):
     assert_close(RNN(stack)(x, mask=MASK), expected)
 
 
-@pytest.mark.parametrize("wrapper", [None, RNN, Recurrent])
+@pytest.mark.parametrize(
+    "wrapper", [None, *(pytest.param(w, marks=pytest.mark.slow) for w in (RNN, Recurrent))]
+)
 @each_layer
 def test_bidirectional_runs_forward_and_backward(name, wrapper):
     arguments = {"return_sequences": True, "return_state": True}
