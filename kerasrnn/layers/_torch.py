@@ -13,15 +13,7 @@ Tensor = Any
 def whole_sequence(
     mode: str, x: Tensor, states: list[Tensor], weights: Tensor, lengths: Tensor | None
 ) -> tuple[Tensor, list[Tensor]]:
-    """The outputs `(batch, time, units)`, zeros beyond the lengths, and the final states.
-
-    Args:
-        mode: `"lstm"`, `"gru"` or `"rnn_tanh"`.
-        x: `(batch, time, features)`.
-        states: `(batch, units)` each.
-        weights: All of them, as the modules of `torch.nn` hold them, in one row.
-        lengths: How many steps of each sequence count, at least 1, `(batch,)`; all, if this is none.
-    """
+    """What `kerasrnn.fast.cudnn.whole_sequence` does; the weights lie as `torch.nn` holds them."""
     units, columns = states[0].shape[1], x.shape[2] + states[0].shape[1] + 2
     rows = weights.shape[0] // columns
     shapes = [(rows, x.shape[2]), (rows, units), (rows,), (rows,)]
