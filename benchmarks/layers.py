@@ -206,8 +206,8 @@ def torch_layer(name: str) -> Maker:
 
 
 def onnx_lstm(w: Workload, training: bool) -> Step | None:
-    """ONNX Runtime's LSTM, with peepholes. It does not train; of two directions there is no figure."""
-    if training or w.directions == 2:
+    """ONNX Runtime's LSTM, with peepholes, in one direction. It does not train."""
+    if training:
         return None
     import onnx
     import onnxruntime
@@ -247,13 +247,11 @@ def onnx_lstm(w: Workload, training: bool) -> Step | None:
 
 
 def bound(gates: int) -> Maker:
-    """Only the matrix products that no implementation can do without."""
+    """Only the matrix products that no implementation can do without, of one direction."""
 
-    def make(w: Workload, training: bool) -> Step | None:
+    def make(w: Workload, training: bool) -> Step:
         import tensorflow as tf
 
-        if w.directions == 2:
-            return None
         columns = gates * w.units
         x, dy = map(tf.constant, data(w))
         random = np.random.default_rng(1)
@@ -313,12 +311,12 @@ def contenders(options: Options) -> tuple[dict[str, Maker], list[str]]:
             found |= {f"torch.nn.{name}": torch_layer(name) for name in kinds}
         else:
             missing.append("torch")
-    if "onnxruntime" in options.peers:
+    if "onnxruntime" in options.peers and options.directions == 1:
         if _installed("onnx") and _installed("onnxruntime"):
             found["onnxruntime LSTM"] = onnx_lstm
         else:
             missing.append("onnxruntime")
-    if "bound" in options.peers and BACKEND == "tensorflow":
+    if "bound" in options.peers and BACKEND == "tensorflow" and options.directions == 1:
         found |= {f"matrix products, {gates} gates": bound(gates) for gates in (4, 3)}
     return found, missing
 

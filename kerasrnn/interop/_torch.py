@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from kerasrnn import layers
+from kerasrnn import cells, layers
 from kerasrnn.interop._columns import assign, regate, weights_of
+from kerasrnn.layers._library import FORMS
 
 PLAIN = {"layer_norm": False, "zoneout": 0.0}
 GATED = {**PLAIN, "activation": "tanh", "recurrent_activation": "sigmoid"}
@@ -23,12 +24,11 @@ class Mode(NamedTuple):
     gates: tuple[str, ...]
 
 
-# PyTorch's GRU keeps the old state where its update gate is 1.
 MODES = {
     "RNN_TANH": Mode(layers.SimpleRNN, {**PLAIN, "activation": "tanh"}, ("candidate",)),
     "RNN_RELU": Mode(layers.SimpleRNN, {**PLAIN, "activation": "relu"}, ("candidate",)),
-    "LSTM": Mode(layers.LSTM, GATED, ("input", "forget", "candidate", "output")),
-    "GRU": Mode(layers.GRU, {**GATED, "reset_after": True}, ("reset", "-update", "candidate")),
+    "LSTM": Mode(layers.LSTM, GATED, FORMS[cells.LSTMCell].gates),
+    "GRU": Mode(layers.GRU, {**GATED, "reset_after": True}, FORMS[cells.GRUCell].gates),
 }
 CLASSES = {mode.layer_class.cell_class for mode in MODES.values()}
 

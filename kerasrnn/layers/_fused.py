@@ -132,8 +132,9 @@ def fused_loop(
     states = [ops.cast(state, wide) for state in initial_state]
 
     if library:
-        outputs, final = _library.run(cell, sequences, states, mask)
-        outputs, *final = (ops.cast(x, wide) for x in (outputs, *final))
+        outputs, final = _library.run(cell, sequences, states, mask, return_all_outputs)
+        outputs = ops.cast(outputs, wide) if return_all_outputs else None
+        final = [ops.cast(state, wide) for state in final]
     else:
         from kerasrnn import fast
 

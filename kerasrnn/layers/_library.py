@@ -85,8 +85,12 @@ def may_run(sequences: Tensor) -> bool:
 
 
 def run(
-    cell: cells.Cell, sequences: Tensor, states: list[Tensor], mask: Tensor | None
-) -> tuple[Tensor, list[Tensor]]:
+    cell: cells.Cell,
+    sequences: Tensor,
+    states: list[Tensor],
+    mask: Tensor | None,
+    all_outputs: bool,
+) -> tuple[Tensor | None, list[Tensor]]:
     """The states after every step, of which the first is the output, and after the last one.
 
     The steps that count go to the front, where the libraries want them, and the outputs back again.
@@ -96,6 +100,7 @@ def run(
         sequences: `(batch, time, features)`.
         states: The states before the first step, `(batch, units)` each.
         mask: Boolean `(batch, time)`, or nothing. The outputs of a row before its first step are anything.
+        all_outputs: Whether the states after every step are wanted; otherwise there may be none.
     """
     form, dtype = form_of(cell), sequences.dtype
     assert form is not None
@@ -108,17 +113,17 @@ def run(
     states = [ops.cast(state, dtype) for state in states]
     if mask is None:
         return library.whole_sequence(form.mode, sequences, states, weights, None)
-    done = ops.cumsum(ops.cast(mask, "int32"), axis=1)
-    time = ops.shape(mask)[1]
-    steps = ops.arange(time, dtype="int32")
+    counted, time = ops.cast(mask, "int32"), ops.shape(mask)[1]
+    steps, count = ops.arange(time, dtype="int32"), ops.sum(counted, axis=1)
     order = ops.argsort(ops.where(mask, steps, time + steps), axis=1)
-    count = ops.sum(ops.cast(mask, "int32"), axis=1)
     outputs, final = library.whole_sequence(
         form.mode, library.picked(sequences, order), states, weights, ops.maximum(count, 1)
     )
-    outputs = library.picked(outputs, ops.maximum(done - 1, 0))
     some = count[:, None] > 0
-    return outputs, [ops.where(some, new, old) for new, old in zip(final, states, strict=True)]
+    final = [ops.where(some, new, old) for new, old in zip(final, states, strict=True)]
+    if not all_outputs:
+        return None, final
+    return library.picked(outputs, ops.maximum(ops.cumsum(counted, axis=1) - 1, 0)), final
 
 
 def _flat_weights(cell: cells.Cell, form: Form, dtype: Any) -> Tensor:

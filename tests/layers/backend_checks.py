@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from kerasrnn import cells, layers
+from kerasrnn.layers import _library
 from tests.cells._helpers import CASES, FOUNDATION, NAMES
 from tests.layers import _crf_reference
 from tests.layers._helpers import (
@@ -195,16 +196,20 @@ LIBRARY = {
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="PyTorch's own recurrences")
 
 
+@pytest.fixture
+def library_calls(monkeypatch):
+    """One for each time that a library runs a sequence."""
+    calls, whole = [], _library.run
+    monkeypatch.setattr(_library, "run", lambda *given: calls.append(1) or whole(*given))
+    return calls
+
+
 @on_torch
 @pytest.mark.parametrize("case", LIBRARY)
 @pytest.mark.parametrize("mask", ["none", "padded", "holes"])
-def test_pytorchs_own_recurrence_equals_the_loop_with_its_gradients(case, mask, monkeypatch):
+def test_pytorchs_own_recurrence_equals_the_loop_with_its_gradients(case, mask, library_calls):
     import torch
 
-    from kerasrnn.layers import _library
-
-    calls, whole = [], _library.run
-    monkeypatch.setattr(_library, "run", lambda *given: calls.append(1) or whole(*given))
     padded = np.array([TIME, 2, 0])[:, None] > np.arange(TIME)
     given = {"none": None, "padded": padded, "holes": MASK}[mask]
     for way in WAYS[:3]:
@@ -226,16 +231,12 @@ def test_pytorchs_own_recurrence_equals_the_loop_with_its_gradients(case, mask, 
             gradients = [weight.value.grad for weight in own.trainable_weights]
             found.append([*results, x.grad, *gradients])
         assert_close(*found, 1e-5)
-    assert len(calls) == 3
+    assert len(library_calls) == 3
 
 
 @on_torch
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "mixed_bfloat16"])
-def test_pytorchs_own_recurrence_in_other_precisions(dtype, monkeypatch):
-    from kerasrnn.layers import _library
-
-    calls, whole = [], _library.run
-    monkeypatch.setattr(_library, "run", lambda *given: calls.append(1) or whole(*given))
+def test_pytorchs_own_recurrence_in_other_precisions(dtype, library_calls):
     options = {"return_sequences": True, "recurrent_initializer": "glorot_uniform"}
     own = layers.LSTM(UNITS, dtype=dtype, **options)
     loop = layers.LSTM(UNITS, dtype=dtype, implementation="loop", **options)
@@ -247,7 +248,7 @@ def test_pytorchs_own_recurrence_in_other_precisions(dtype, monkeypatch):
             keras.ops.cast(one(inputs(), mask=mask), "float32") for one in (own, loop)
         )
         assert_close(found, expected, 1e-6 if dtype == "float64" else 0.02)
-    assert len(calls) == 2
+    assert len(library_calls) == 2
 
 
 def test_no_steps_and_no_sequences():

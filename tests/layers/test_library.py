@@ -17,8 +17,7 @@ from kerasrnn.layers import _library
 from tests.layers._helpers import FEATURES, UNITS, assert_close, inputs, randomise, states
 
 BATCH, TIME = 5, 9
-STEPS = np.arange(TIME)[None]
-PADDED = np.array([9, 5, 1, 0, 3])[:, None] > STEPS
+PADDED = np.array([9, 5, 1, 0, 3])[:, None] > np.arange(TIME)
 HOLES = np.random.default_rng(0).random((BATCH, TIME)) > 0.4
 MASKS = {"none": None, "padded": PADDED, "padded left": PADDED[:, ::-1], "holes": HOLES}
 CASES = {
