@@ -36,7 +36,10 @@ LINES = 20
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the peak memory of reading a large text and of the first batches of training on it."""
+    """Measure the peak memory of learning from a large text.
+
+    A few batches of training and of measuring, and all windows of an epoch, read but not learned from.
+    """
 
     levels: tuple[Level, ...] = ("character", "word")
     """What the model predicts. Each has a process of its own."""
@@ -45,7 +48,7 @@ class Options:
     vocabulary_size: int = 10_000
     """How many words the model knows; of characters it knows all."""
     batches: int = 50
-    """How many batches to train on."""
+    """How many batches to train on, and how many to measure."""
     out: str = "runs/benchmarks"
     """The folder for memory.json, and for the text while it is used."""
 
@@ -69,7 +72,7 @@ def write_text(path: Path, size: int) -> None:
 
 
 def measure(level: Level, text: str, vocabulary_size: int, batches: int) -> dict[str, Any]:
-    """Do what training does, up to its first batches, in this process.
+    """Do what training does, with its first batches, in this process; and read what all others would be.
 
     Args:
         level: What the model predicts.
@@ -112,6 +115,13 @@ def measure(level: Level, text: str, vocabulary_size: int, batches: int) -> dict
     first = rows.training_batches(config.batch_size, config.seed, 0, 1).take(batches)
     model.fit(first, shuffle=False, verbose=0)
     end("training")
+    measured = Windows(parts[1], config.batch_size, config.window, context=task.CONTEXT)
+    model.evaluate(measured.batches().take(batches), verbose=0)
+    end("measuring")
+    # Of the file of numbers the system counts what has been read as this process's memory.
+    for _ in rows.training_batches(config.batch_size, config.seed, 0, 1):
+        pass
+    end("reading an epoch")
     sizes = {"tokens": sum(len(part.numbers) for part in parts)}
     return {**sizes, "different": len(corpus.counts), "known": len(model.tokens), "stages": stages}
 

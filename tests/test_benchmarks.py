@@ -351,7 +351,8 @@ def test_memory_is_measured_stage_by_stage(tmp_path, monkeypatch, capsys):
     (text,) = read
     assert 100_000 <= len(text) < 110_000 and text.decode().count("# 1\n") == 1
     result = json.loads((tmp_path / "memory.json").read_text("utf-8"))["word"]
-    assert list(result["stages"]) == ["start", "counting", "encoding", "training"]
+    stages = ["start", "counting", "encoding", "training", "measuring", "reading an epoch"]
+    assert list(result["stages"]) == stages
     peaks = [stage["peak, MB"] for stage in result["stages"].values()]
     assert peaks == sorted(peaks) and peaks[0] > 50
     assert result["known"] == 10

@@ -43,7 +43,9 @@ def main(
         config,
         seeds,
         {
+            "test nats": lambda run: run["test_cross_entropy"],
             "test bits": lambda run: run["test_bits_per_character"],
+            "validation nats": lambda run: run["validation_cross_entropy"],
             "validation bits": lambda run: run["validation_bits_per_character"],
         },
     )

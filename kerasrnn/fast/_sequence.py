@@ -195,23 +195,22 @@ def run(
                     start,
                     stop,
                 )
-                dx = _flat(back.dx)
+                # The products are those of the compute dtype.
+                d_x = dx = tf.cast(_flat(back.dx), x.dtype)
                 h = None
                 if recurrent_kernel is not None:
                     h = _before(d.sequences[0], own[0], start if steps else None)
-                    h = _flat(h if not rows else h * own[kernel.states][:, None])
-                kept_rows = tuple(_flat(k) for k in back.kept)
+                    h = tf.cast(_flat(h if not rows else h * own[kernel.states][:, None]), x.dtype)
+                kept_rows = tuple(tf.cast(_flat(k), x.dtype) for k in back.kept)
                 d_recurrent, d_others = kernel.weight_gradients(dx, h, kept_rows, back.sums)
-                narrow = tf.cast(dx, x.dtype)
                 gradients: dict[str, Tensor] = {}
-                d_x = narrow
                 if input_kernel is not None:
-                    d_x = tf.matmul(narrow, input_kernel, transpose_b=True)
-                    gradients["input"] = tf.matmul(_flat(x), narrow, transpose_a=True)
+                    d_x = tf.matmul(dx, input_kernel, transpose_b=True)
+                    gradients["input"] = tf.matmul(_flat(x), dx, transpose_a=True)
                 if recurrent_kernel is not None:
-                    gradients["recurrent"] = tf.cast(d_recurrent, recurrent_kernel.dtype)
+                    gradients["recurrent"] = d_recurrent
                 if bias is not None:
-                    gradients["bias"] = tf.reduce_sum(narrow, axis=0)
+                    gradients["bias"] = tf.reduce_sum(dx, axis=0)
                 parts.append(
                     [
                         tf.reshape(d_x, tf.shape(x)),

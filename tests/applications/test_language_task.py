@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasrnn.applications._runs import RunFolder
 from kerasrnn.applications.language_model import task
 from kerasrnn.applications.language_model.config import LanguageModelConfig, PlainDataConfig
 from kerasrnn.applications.language_model.data import Encoder, Tokens, Windows
@@ -257,6 +258,31 @@ def test_words_sampled_averaged_and_decayed_on_a_plateau(train_twice):
     text = text_of(task.load_corpus(LanguageModelConfig(**metrics["config"])).test)
     words = text.replace("\n", " <eos> ").split()
     assert found["unknown"] == np.mean([word not in model.tokens[1:] for word in words]) > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"schedule": "plateau"}, [8, 8, 8, 4, 4, 2, 1]),
+        ({"schedule": "plateau", "decay": 0.1}, [8, 8, 8, 0.8, 0.8, 0.08, 0.008]),
+        ({"schedule": "steps", "decay_after": 2}, [8, 8, 4, 2, 1, 0.5, 0.25]),
+        ({"schedule": "constant", "optimizer": "nt_asgd"}, [8] * 7),
+    ],
+)
+def test_the_learning_rate_after_epochs_that_are_done(tmp_path, settings, expected):
+    """Also of a run that goes on, which has read them from its folder. Averages know them too."""
+    seen = [9.0, 7.0, 7.5, 6.0, 6.0, 6.5]  # The third, the fifth and the sixth are no better.
+    plan = LanguageModelConfig(level="word", learning_rate=8.0, epochs=7, **settings)
+    folder = RunFolder(tmp_path)
+    for epoch, rate in enumerate(expected):
+        folder.history = [{"val_perplexity": value} for value in seen[:epoch]]
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile(task._optimizer(plan, 10), "mse")
+        for callback in task._callbacks(plan, folder, "val_perplexity"):
+            callback.set_model(model)
+            callback.on_epoch_begin(epoch)
+            assert getattr(callback, "history", seen[:epoch]) == seen[:epoch]
+        assert float(model.optimizer.learning_rate) == pytest.approx(rate)
 
 
 @pytest.mark.slow  # The one above is the quick form.

@@ -73,9 +73,11 @@ def test_shakespeare_chars(tmp_path, capsys, writer):
     recipe("shakespeare_chars").main(LanguageModelConfig(**settings), seeds=(3,))
     row, mean = capsys.readouterr().out.splitlines()[-2:]
     shown = [
-        f"{writer.metrics[f'{part}_bits_per_character']:.4f}" for part in ("test", "validation")
+        f"{writer.metrics[f'{part}_{figure}']:.4f}"
+        for part in ("test", "validation")
+        for figure in ("cross_entropy", "bits_per_character")
     ]
-    assert row.split()[:3] == ["3", *shown] and mean.split() == ["mean", *shown]
+    assert row.split()[:5] == ["3", *shown] and mean.split() == ["mean", *shown]
 
 
 @pytest.mark.slow  # The recipe above shares `over_seeds`.

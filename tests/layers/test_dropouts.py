@@ -248,7 +248,10 @@ def test_training_and_saving(dtype, jit_compile, tmp_path):
 
 
 @tensorflow_only
-@pytest.mark.parametrize("kind", [layers.LSTM, layers.PeepholeLSTM, layers.CoupledLSTM, layers.GRU])
+@pytest.mark.parametrize(
+    "kind",
+    [layers.SimpleRNN, layers.LSTM, layers.PeepholeLSTM, layers.CoupledLSTM, layers.GRU],
+)
 def test_a_layer_with_dropped_weights_keeps_its_kernel(monkeypatch, kind):
     """And draws one mask for each batch."""
     import tensorflow as tf

@@ -99,8 +99,8 @@ class LanguageModelConfig(PlainDataConfig, TrainingConfig):
     batch_size: int = 32
     """The number of places in the text that are read side by side."""
     epochs: int | None = None
-    """Passes over the training text, or parts of `epoch_updates`. By default as many as make 1400
-    updates."""
+    """Passes over the training text, or parts of `epoch_updates`. By default as many as make at
+    least 1400 updates."""
     epoch_updates: int | None = None
     """For a large text: updates after which an epoch ends, with a validation and a checkpoint; the next one
     goes on from there. By default an epoch ends with the text."""
