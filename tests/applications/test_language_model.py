@@ -179,6 +179,24 @@ def test_a_tied_table_is_one_with_a_gradient_from_both_ends():
     np.testing.assert_allclose(whole, sum(ends), rtol=1e-4, atol=1e-5)
 
 
+def test_the_gradients_of_the_head_are_those_of_the_formula():
+    """What the logits lack of the right tokens, by the table, by the features, and summed up."""
+    head = language_model(tied=False).head
+    random = np.random.default_rng(2)
+    x = tf.Variable(random.normal(size=(2, 12, 4)), dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        logits = head(x)
+        loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(IDS, logits))
+    found = tape.gradient(loss, [x, head.table.value, head.bias.value])
+    table, features = np.array(head.table, "float64"), np.array(x, "float64")
+    expected = features @ table.T + np.array(head.bias)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=ATOL)
+    lacking = np.exp(log_softmax(expected)) - np.eye(len(table))[IDS]
+    summed = np.einsum("btn,btf->nf", lacking, features)
+    for one, other in zip(found, [lacking @ table, summed, lacking.sum((0, 1))], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_a_tied_last_layer_has_the_size_of_the_vectors():
     assert language_model(units=6, num_layers=3).state_sizes == [6, 6, 6, 6, 4, 4]
     assert language_model(units=6, tied=False).state_sizes == [6, 6, 6, 6]
