@@ -162,18 +162,20 @@ CASES = [
 DEFAULTS = [next(case for case in CASES if case.name == name) for name in FOUNDATION]
 
 
-def each(*parameters: tuple[str, list[Any], Any]) -> Any:
+def each(*parameters: tuple[str, list[Any], Any], without_bias: bool = True) -> Any:
     """Every case with every combination of the parameters, each `(name, values, the essential ones)`.
 
     All combinations for the foundation's cells as they are by default; for their variants and the other
-    cells those of the essential values, and the rest when `-m slow` asks for them.
+    cells those of the essential values, and the rest when `-m slow` asks for them. So also with the cases
+    that have no bias, unless they are wanted at once.
     """
     names, values, essential = zip(*parameters, strict=True)
     combinations = []
     for case in CASES:
         for chosen in itertools.product(*values):
-            quick = case in DEFAULTS or all(
-                one in few for one, few in zip(chosen, essential, strict=True)
+            quick = case in DEFAULTS or (
+                (without_bias or case.use_bias)
+                and all(one in few for one, few in zip(chosen, essential, strict=True))
             )
             marks = () if quick else (pytest.mark.slow,)
             label = "-".join(map(_label, (case, *chosen)))

@@ -130,6 +130,7 @@ def test_half_precision_keeps_the_weights_whole(name, wrapper):
 @each(
     ("way", ["plain", "masked", "masked backwards"], ["masked"]),
     ("wrapper", list(WRAPPERS), ["Recurrent"]),
+    without_bias=False,
 )
 def test_gradients_equal_central_differences(case, way, wrapper):
     masked, go_backwards = way != "plain", way == "masked backwards"
@@ -217,7 +218,7 @@ def drawn_masks(cell, x, states, dtype):
 RATES = [{"dropout": 0.5}, {"recurrent_dropout": 0.4}, {"dropout": 0.4, "recurrent_dropout": 0.5}]
 
 
-@each(("rates", RATES, RATES[2:]), ("wrapper", list(WRAPPERS), ["Recurrent"]))
+@each(("rates", RATES, RATES[2:]), ("wrapper", list(WRAPPERS), ["Recurrent"]), without_bias=False)
 def test_dropout_is_one_mask_for_all_gates_and_steps(case, wrapper, rates):
     dtype = DTYPES[0]
     if "recurrent_kernel" not in case.layout().weights:
