@@ -79,7 +79,8 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
             recurrent product (Gal & Ghahramani 2016, https://arxiv.org/abs/1512.05287), the
             `"candidate"`, what enters the state (Semeniuta et al. 2016, https://arxiv.org/abs/1603.05118),
             or the `"weights"` of `recurrent_kernel` (DropConnect; Merity et al. 2017,
-            https://arxiv.org/abs/1708.02182). None of them costs further products.
+            https://arxiv.org/abs/1708.02182), of no other kernel that a cell may have. None of them
+            costs further products.
         zoneout: Probability with which a unit keeps its old state through a training step; at
             inference old and new are mixed in that proportion (Krueger et al. 2016,
             https://arxiv.org/abs/1606.01305). A number for all states, or a number for each kind, as in

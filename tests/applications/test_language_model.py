@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerasrnn import fast
 from kerasrnn.applications import LanguageModel
+from kerasrnn.applications._runs import RunFolder
 from kerasrnn.applications.language_model.data import Encoder, Tokens, Windows
 from kerasrnn.applications.language_model.model import TokenCrossEntropy
 from kerasrnn.applications.text import split_tokens
@@ -112,6 +113,21 @@ def test_only_the_row_that_does_not_continue_begins_anew():
     second = model(window(IDS[:, HALF:], [True, False]))
     np.testing.assert_allclose(second[0], model(IDS)[0, HALF:], rtol=0, atol=ATOL)
     np.testing.assert_allclose(second[1], model(IDS[:, HALF:])[1], rtol=0, atol=ATOL)
+
+
+def test_a_checkpoint_holds_the_state_that_is_carried(tmp_path):
+    """So that a run goes on in the middle of the text as one that was never stopped."""
+    models = [compiled(language_model(seed=seed), jit_compile=False) for seed in (1, 2)]
+    first, second = models
+    folder = RunFolder(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    first.optimizer.build(first.trainable_variables)
+    first(window(IDS[:, :HALF], False), training=True)
+    folder.save_state(first, 1, keep=set())
+    folder.load_state(second, 1)
+    expected = first(window(IDS[:, HALF:]), training=True)
+    np.testing.assert_allclose(expected, first(IDS)[:, HALF:], rtol=0, atol=ATOL)
+    np.testing.assert_array_equal(second(window(IDS[:, HALF:]), training=True), expected)
 
 
 def test_a_state_that_is_no_number_is_left_behind():

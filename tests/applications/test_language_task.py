@@ -272,6 +272,7 @@ def test_words_sampled_averaged_and_decayed_on_a_plateau(train_twice):
 def test_the_learning_rate_after_epochs_that_are_done(tmp_path, settings, expected):
     """Also of a run that goes on, which has read them from its folder. Averages know them too."""
     seen = [9.0, 7.0, 7.5, 6.0, 6.0, 6.5]  # The third, the fifth and the sixth are no better.
+    settings = {"clip_norm": 0.25, "weight_decay": 1e-6, **settings}
     plan = LanguageModelConfig(level="word", learning_rate=8.0, epochs=7, **settings)
     folder = RunFolder(tmp_path)
     for epoch, rate in enumerate(expected):
@@ -283,6 +284,8 @@ def test_the_learning_rate_after_epochs_that_are_done(tmp_path, settings, expect
             callback.on_epoch_begin(epoch)
             assert getattr(callback, "history", seen[:epoch]) == seen[:epoch]
         assert float(model.optimizer.learning_rate) == pytest.approx(rate)
+        assert model.optimizer.global_clipnorm == 0.25
+        assert model.optimizer.weight_decay == 1e-6
 
 
 @pytest.mark.slow  # The one above is the quick form.
@@ -382,6 +385,9 @@ def test_the_vocabulary_is_that_of_the_training_text():
     assert learned() == ["the", "cat", "<eos>", "dog"]
     assert learned(least_count=3) == ["the", "cat", "<eos>"]
     assert learned(vocabulary_size=1) == ["the", "<eos>"]
+    # One word, and where lines end: that can be told apart.
+    counts = Counter({"word": 9, "<eos>": 3})
+    assert learned() == ["word", "<eos>"]
     # The boundary is known even if the text has none.
     assert task.learn_vocabulary(Counter("abba"), LanguageModelConfig()) == ["a", "b", "\n"]
 

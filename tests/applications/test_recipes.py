@@ -2,12 +2,14 @@
 
 import dataclasses
 import importlib.util
+import inspect
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from kerasrnn.applications.language_model import task
 from kerasrnn.applications.language_model.config import LanguageModelConfig
 from kerasrnn.applications.recipes import plain_errors
 from kerasrnn.applications.sentiment.config import SentimentConfig
@@ -93,6 +95,20 @@ def test_ptb_words(tmp_path, capsys):
     shown = [f"{metrics[f'{part}_perplexity']:.4f}" for part in ("test", "validation")]
     assert capsys.readouterr().out.splitlines()[-2].split()[:3] == ["4", *shown]
     assert metrics["config"]["test"] == [str(tmp_path / "ptb.test.txt")]
+
+
+def test_the_settings_of_the_recipes_are_accepted():
+    """And the small one is the model that its page describes: 3.6 million weights, one table."""
+    ptb, shakespeare = recipe("ptb_words"), recipe("shakespeare_chars")
+    (default,) = [
+        parameter.default
+        for name, parameter in inspect.signature(shakespeare.main).parameters.items()
+        if name == "config"
+    ]
+    for config in (ptb.SMALL, ptb.AWD_LSTM, default):
+        task._check(config)
+    words = [f"w{number}" for number in range(9_998)]
+    assert 3.55e6 < task.build(ptb.SMALL, [*words, "<eos>"]).count_params() < 3.65e6
 
 
 def test_ptb_words_without_its_files(tmp_path):

@@ -248,12 +248,20 @@ def test_training_and_saving(dtype, jit_compile, tmp_path):
 
 
 @tensorflow_only
+@pytest.mark.parametrize("form", ["weights", "state"])
 @pytest.mark.parametrize(
     "kind",
-    [layers.SimpleRNN, layers.LSTM, layers.PeepholeLSTM, layers.CoupledLSTM, layers.GRU],
+    [
+        layers.SimpleRNN,
+        layers.LSTM,
+        layers.PeepholeLSTM,
+        layers.CoupledLSTM,
+        layers.GRU,
+        layers.MGU,
+    ],
 )
-def test_a_layer_with_dropped_weights_keeps_its_kernel(monkeypatch, kind):
-    """And draws one mask for each batch."""
+def test_a_layer_with_recurrent_dropout_keeps_its_kernel(monkeypatch, kind, form):
+    """And draws one mask for each batch; of weights the same one for all sequences."""
     import tensorflow as tf
 
     ways = []
@@ -267,11 +275,12 @@ def test_a_layer_with_dropped_weights_keeps_its_kernel(monkeypatch, kind):
 
     for name in ("fused_loop", "generic_loop"):
         monkeypatch.setattr(_recurrent, name, spied(getattr(_recurrent, name)))
-    layer = kind(16, recurrent_dropout=0.5, recurrent_dropout_form="weights", seed=1)
+    layer = kind(16, recurrent_dropout=0.5, recurrent_dropout_form=form, seed=1)
     x = np.repeat(vectors(1, 6, 3), 4, axis=0) - 5
     train = tf.function(lambda x: layer(x, training=True))
     first, second = train(x).numpy(), train(x).numpy()
-    assert set(ways) == {"fused_loop"}
-    # Equal sequences stay equal within a batch; in the next batch other weights are dropped.
-    np.testing.assert_allclose(first, np.repeat(first[:1], 4, axis=0), rtol=1e-6)
+    assert set(ways) == {"generic_loop" if kind is layers.MGU else "fused_loop"}
+    # Equal sequences stay equal within a batch if weights are dropped; in the next batch these are others.
+    stays = np.allclose(first, np.repeat(first[:1], 4, axis=0), rtol=1e-6)
+    assert stays == (form == "weights")
     assert np.abs(first - second).max() > 1e-3

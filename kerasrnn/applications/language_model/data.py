@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import io
+import mmap
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ from kerasrnn.datasets import PlainText
 
 # The numbers of a text with more bytes than this are kept in a file, not in memory.
 LARGE = 2**28
+# After how many windows of it what was read of the file is let go of.
+LET_GO = 1000
 
 
 def token_lists(
@@ -176,11 +179,13 @@ class Tokens(NamedTuple):
         numbers: `(tokens,)`, of the smallest type that holds them; in a file if the text is large.
         documents: int64 `(documents + 1,)`: where each document begins, and the last one ends.
         name: What an error's message calls the text.
+        mapping: The file, if there is one, as memory.
     """
 
     numbers: np.ndarray
     documents: np.ndarray
     name: str = "the text"
+    mapping: mmap.mmap | None = None
 
     @classmethod
     def of(cls, text: PlainText, encoder: Encoder, folder: Path | None = None) -> Tokens:
@@ -214,12 +219,17 @@ class Tokens(NamedTuple):
                 starts.append(file.tell() // dtype.itemsize)
             file.flush()
             # What is mapped stays when the file is closed.
-            numbers = (
-                np.memmap(file, dtype, "r").view(np.ndarray)
-                if large
-                else np.frombuffer(file.getvalue(), dtype)
-            )
-        return cls(numbers, np.array(starts, np.int64), text.name)
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if large else None
+            numbers = np.frombuffer(mapping or file.getvalue(), dtype)
+        return cls(numbers, np.array(starts, np.int64), text.name, mapping)
+
+    def let_go(self) -> None:
+        """Give back the memory of what was read of the file; it is read anew where it is wanted.
+
+        The system would do so when it needs the memory, and counts it as this process's until then.
+        """
+        if self.mapping is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            self.mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def _shown(
@@ -402,6 +412,8 @@ class Windows:
             begin: The lengths of all windows before it.
             length: Its own.
         """
+        if step % LET_GO == 0:
+            self.tokens.let_go()
         keys = np.arange(self.batch_size) * self._stride + step
         spans = np.searchsorted(self._keys, keys, side="right") - 1
         places = (self._origins[spans] + begin)[:, None] + np.arange(length + 1)

@@ -36,6 +36,8 @@ LOGITS = 2**26
 # The most logits of a batch that is learned from where nobody has chosen the vocabulary's size: 1 GB of
 # them. The step holds as much again several times.
 TRAINED_LOGITS = 2**28
+# An epoch with more updates than this lasts half an hour and longer.
+LONG_EPOCH = 20_000
 # How far a lane reads what stands before its part, so that what is measured hardly depends on their number.
 CONTEXT = 500
 # After how many tokens dynamic evaluation learns from them: chosen for the characters of Shakespeare.
@@ -183,6 +185,11 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
         f"{plan.epochs} epochs of {updates} updates",
         flush=True,
     )
+    if updates > LONG_EPOCH and not config.resume:
+        print(
+            f"The first checkpoint comes after {updates:,} updates: --epoch-updates 5000 makes shorter epochs.",
+            flush=True,
+        )
     monitor = f"val_{_metric(config.level).name}"
     callbacks = _callbacks(plan, folder, monitor)
     best = fit(
