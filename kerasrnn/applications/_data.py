@@ -89,12 +89,15 @@ def held_out(
     return part, config.dataset, getattr(corpus, part)
 
 
+# The most shapes of batches: the layers are compiled for each.
+SHAPES = 8
+
+
 class LengthBatches(abc.ABC):
     """Cuts sequences into batches in which like lengths are together.
 
     A data set of the batches knows its length. The time of a batch is one of few values, as the
-    layers are compiled for each: there are at most eight shapes, in all epochs together, and some more
-    where a few sequences are much longer than the others.
+    layers are compiled for each: there are at most eight shapes, in all epochs together.
 
     A subclass says in `read` what a batch is.
 
@@ -105,14 +108,21 @@ class LengthBatches(abc.ABC):
     def __init__(self, lengths: np.ndarray) -> None:
         self.lengths = lengths
         # One shape is left for the batch that is not full.
-        sevenths = np.quantile(lengths, np.arange(1, 8) / 7, method="higher")
-        times = np.unique(np.maximum(sevenths, 1)).astype(np.int64).tolist()
+        count = SHAPES - 1
+        parts = np.quantile(lengths, np.arange(1, count + 1) / count, method="higher")
+        times = np.unique(np.maximum(parts, 1)).astype(np.int64)
         self.usual = times[-1]
         # A few sequences that are much longer than the others must not make many others as long.
         while len(times) > 1 and times[-1] > 2.5 * times[-2]:
             self.usual = min(self.usual, 2 * times[-2])
-            times.insert(-1, 2 * times[-2])
-        self.times = np.array(times, np.int64)
+            times = np.insert(times, -1, 2 * times[-2])
+        # If one of these few is in that batch, it has yet another shape.
+        count -= self.usual < times[-1]
+        while len(times) > count:
+            # The one is left out that leaves the least to be padded.
+            held = np.bincount(np.searchsorted(times, lengths), minlength=len(times))
+            times = np.delete(times, np.argmin(held[:-1] * np.diff(times)))
+        self.times = times
 
     @abc.abstractmethod
     def read(self, numbers: Tensor, time: Tensor) -> Any:
@@ -174,12 +184,16 @@ class LengthBatches(abc.ABC):
         if rest:
             # Of one shape in every epoch, wherever it is cut out.
             last = tf.data.Dataset.from_tensors(order[start : start + rest])
-            batches = batches.concatenate(last.map(lambda n: self._read(n, self.usual)))
+            batches = batches.concatenate(last.map(self._read_rest))
         return batches
 
-    def _read(self, numbers: tf.Tensor, least: int = 0) -> Any:
-        lengths = tf.gather(tf.constant(self.lengths, tf.int64), numbers)
-        longest = tf.maximum(tf.reduce_max(lengths), least)
-        return self.read(
-            numbers, tf.gather(self.times, tf.searchsorted(self.times, longest[None])[0])
-        )
+    def _read(self, numbers: tf.Tensor) -> Any:
+        place = tf.searchsorted(self.times, self._longest(numbers)[None])[0]
+        return self.read(numbers, tf.gather(self.times, place))
+
+    def _read_rest(self, numbers: tf.Tensor) -> Any:
+        fits = self._longest(numbers) <= self.usual
+        return self.read(numbers, tf.where(fits, self.usual, self.times[-1]))
+
+    def _longest(self, numbers: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_max(tf.gather(tf.constant(self.lengths, tf.int64), numbers))

@@ -187,7 +187,7 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
     )
     if updates > LONG_EPOCH and not config.resume:
         print(
-            f"The first checkpoint comes after {updates:,} updates: --epoch-updates 5000 makes shorter epochs.",
+            f"The first checkpoint comes after {updates:,} updates; sooner with --epoch-updates 5000.",
             flush=True,
         )
     monitor = f"val_{_metric(config.level).name}"
