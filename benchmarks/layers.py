@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -47,6 +48,10 @@ WORKLOADS = {
     "M": Workload(20, 35, 650, 650),
     "N": Workload(32, 50, 100, 100),
 }
+# The steps of `scaling`.
+TIMES = (100, 200, 400, 800, 1600)
+# The layers whose products with the input and with the state are all that they have.
+GATES = {"SimpleRNN": 1, "LSTM": 4, "PeepholeLSTM": 4, "CoupledLSTM": 3, "GRU": 3}
 BACKEND = keras.backend.backend()
 Maker = Callable[[Workload, bool], Step | None]
 
@@ -77,7 +82,7 @@ class Options:
     scaling: bool = False
     """Measure S at 100 to 1600 steps too."""
     memory: bool = False
-    """Measure the peak memory of training too, each contender in a process of its own."""
+    """Measure the peak memory of training too, each contender that Keras runs in a process of its own."""
     out: str = "runs/benchmarks"
     """The folder for layers.json and layers.png."""
 
@@ -247,7 +252,10 @@ def onnx_lstm(w: Workload, training: bool) -> Step | None:
 
 
 def bound(gates: int) -> Maker:
-    """Only the matrix products that no implementation can do without, of one direction."""
+    """The matrix products that every implementation has, by TensorFlow, in one loop and one direction.
+
+    Another library's products, or those of a loop for each core, can be faster.
+    """
 
     def make(w: Workload, training: bool) -> Step:
         import tensorflow as tf
@@ -317,7 +325,8 @@ def contenders(options: Options) -> tuple[dict[str, Maker], list[str]]:
         else:
             missing.append("onnxruntime")
     if "bound" in options.peers and BACKEND == "tensorflow" and options.directions == 1:
-        found |= {f"matrix products, {gates} gates": bound(gates) for gates in (4, 3)}
+        counts = dict.fromkeys(GATES[name] for name in options.layers if name in GATES)
+        found |= {f"matrix products, {gates} gates": bound(gates) for gates in counts}
     return found, missing
 
 
@@ -337,13 +346,12 @@ def peers_of(name: str) -> dict[str, list[str]]:
     """The peers that a layer is held against: of several the fastest counts."""
     gru = name == "GRU"
     kind = "GRU" if gru else "LSTM"
-    gates = 3 if name in ("GRU", "CoupledLSTM") else 4
     return {
         "keras": [f"keras.layers.{kind}", f"keras.layers.{kind}, jit"],
         "RNN(cell)": [f"keras.layers.RNN({name}Cell)"],
         "torch": [f"torch.nn.{kind}"],
         "onnxruntime": [] if gru else ["onnxruntime LSTM"],
-        "products": [f"matrix products, {gates} gates"],
+        "products": [f"matrix products, {GATES.get(name)} gates"],
         "one direction": [f"kerasrnn.layers.{name}, one direction"],
     }
 
@@ -362,7 +370,7 @@ def ratios(medians: dict[str, float], options: Options) -> dict[str, dict[str, f
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Everything that is asked for, as it stands in layers.json."""
+    """How long a training step and a forward pass take, as it stands in layers.json."""
     makers, missing = contenders(options)
     result: dict[str, Any] = {
         "where": where_it_ran(),
@@ -382,10 +390,6 @@ def measure(options: Options) -> dict[str, Any]:
                 "first call, seconds": {n: round(s, 2) for n, s in first.items()},
                 "ratios": ratios(medians, options),
             }
-    if options.scaling:
-        result["scaling"] = scaling(options)
-    if options.memory:
-        result["peak memory of training, MB"] = memory(options, makers)
     return result
 
 
@@ -394,8 +398,8 @@ def scaling(options: Options) -> dict[str, dict[int, float]]:
     chosen = {f"kerasrnn.layers.{name}": own(name) for name in options.layers}
     chosen["keras.layers.LSTM"] = keras_layer("LSTM", jit=False)
     result: dict[str, dict[int, float]] = {name: {} for name in chosen}
-    for time in (100, 200, 400, 800, 1600):
-        workload = WORKLOADS["S"]._replace(time=time)
+    for time in TIMES:
+        workload = WORKLOADS["S"]._replace(time=time, directions=options.directions)
         steps: dict[str, Any] = {name: make(workload, True) for name, make in chosen.items()}
         medians, _ = interleaved(steps, options.rounds, f"{time} steps")
         for name, seconds in medians.items():
@@ -403,14 +407,16 @@ def scaling(options: Options) -> dict[str, dict[int, float]]:
     return result
 
 
-def memory(options: Options, makers: dict[str, Maker]) -> dict[str, dict[str, float]]:
+def memory(options: Options) -> dict[str, dict[str, float]]:
     """What a process grows by at most while it trains, each contender in its own."""
     result: dict[str, dict[str, float]] = {}
+    makers, _ = contenders(options)
     names = [n for n in makers if not n.startswith(("onnxruntime", "matrix", "torch"))]
     for workload in options.workloads:
         for name in names:
+            asked = ["--peak", workload, name, str(options.directions)]
             done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.layers", "--peak", workload, name],
+                [sys.executable, "-m", "benchmarks.layers", *asked],
                 capture_output=True,
                 text=True,
                 check=True,
@@ -420,15 +426,17 @@ def memory(options: Options, makers: dict[str, Maker]) -> dict[str, dict[str, fl
     return result
 
 
-def peak(workload: str, name: str) -> float:
+def peak(workload: str, name: str, directions: str) -> float:
     """The growth of this process, in MB, over a few training steps. Linux only."""
-    makers, _ = contenders(Options(layers=tuple(info.layer_name for info in _infos())))
-    small = makers[name](Workload(2, 2, 2, 2), True)
+    both: Any = int(directions)
+    layers = tuple(info.layer_name for info in _infos())
+    makers, _ = contenders(Options(layers=layers, directions=both))
+    small = makers[name](Workload(2, 2, 2, 2, both), True)
     assert small
     small()  # What the framework itself takes is not the layer's.
     Path("/proc/self/clear_refs").write_text("5", "utf-8")  # forget the peak so far
     before = _status("VmRSS")
-    step = makers[name](WORKLOADS[workload], True)
+    step = makers[name](WORKLOADS[workload]._replace(directions=both), True)
     assert step
     for _ in range(5):
         step()
@@ -454,11 +462,12 @@ def report(result: dict[str, Any], options: Options) -> str:
     """The tables."""
     text = io.StringIO()
     for way, workloads in result["results"].items():
-        print(f"\n{way}, milliseconds", file=text)
         names = list(dict.fromkeys(n for r in workloads.values() for n in r["milliseconds"]))
-        rows = [["", *workloads]]
-        rows += [[n, *(f"{r['milliseconds'][n]:.1f}" for r in workloads.values())] for n in names]
-        print(table(rows), file=text)
+        # The first call traces and compiles.
+        for figure in ("milliseconds", "first call, seconds"):
+            rows = [["", *workloads]]
+            rows += [[n, *(f"{r[figure][n]:.1f}" for r in workloads.values())] for n in names]
+            print(f"\n{way}, {figure}\n{table(rows)}", file=text)
         print(f"\n{way}, as a multiple of the peer's time (below 1 is faster)", file=text)
         rows = [["", *workloads]]
         for layer in options.layers:
@@ -491,7 +500,7 @@ def draw(result: dict[str, Any], options: Options, path: Path) -> None:
         figure.subplots(1, len(ways), squeeze=False, sharey=True)[0], ways.items(), strict=True
     ):
         width = 0.8 / len(options.layers)
-        for number, (layer, hatch) in enumerate(zip(options.layers, _HATCHES, strict=False)):
+        for number, (layer, hatch) in enumerate(zip(options.layers, cycle(_HATCHES), strict=False)):
             heights = [r["ratios"][layer].get("keras", np.nan) for r in workloads.values()]
             places = np.arange(len(heights)) + (number + 0.5) * width - 0.4
             bars = axes.bar(places, heights, 0.92 * width, label=layer, hatch=hatch)
@@ -516,6 +525,13 @@ def main(options: Options) -> None:
             sys.exit(f"`layers` must name layers of this package: {known}; got {name!r}.")
     result = measure(options)
     path = write(options.out, "layers", result)
+    for wanted, name, extra in (
+        (options.scaling, "scaling", scaling),
+        (options.memory, "peak memory of training, MB", memory),
+    ):
+        if wanted:
+            result[name] = extra(options)
+            write(options.out, "layers", result)
     print(report(result, options))
     if "keras" in options.peers:
         draw(result, options, path.with_suffix(".png"))

@@ -30,7 +30,9 @@ def test_medians_are_of_interleaved_rounds():
 
 
 def test_every_contender_runs_and_the_ratios_are_quotients(tiny, tmp_path, capsys):
-    options = Options(workloads=("N",), rounds=2, out=str(tmp_path))
+    options = Options(
+        workloads=("N",), layers=("PeepholeLSTM", "GRU"), rounds=2, out=str(tmp_path)
+    )
     layers.main(options)
     said = capsys.readouterr().out
     result = json.loads((tmp_path / "layers.json").read_text("utf-8"))
@@ -65,7 +67,36 @@ def test_two_directions_are_held_against_one(tiny, tmp_path, capsys):
     ratio = times["kerasrnn.layers.GRU"] / times["kerasrnn.layers.GRU, one direction"]
     assert found["ratios"]["GRU"]["one direction"] == pytest.approx(ratio, rel=0.01)
     assert "torch.nn.GRU" in times and not any(n.startswith(("onnx", "matrix")) for n in times)
-    assert "GRU to one direction" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "GRU to one direction" in said and "forward, first call, seconds" in said
+
+
+def test_steps_and_memory_are_measured_too(tiny, tmp_path, monkeypatch, capsys):
+    """In both directions, beside one: every contender has its figures."""
+    monkeypatch.setitem(layers.WORKLOADS, "S", Workload(3, 4, 2, 5))
+    monkeypatch.setattr(layers, "TIMES", (2, 3))
+
+    def here(command, **options):  # in place of a process of its own
+        assert command[1:4] == ["-m", "benchmarks.layers", "--peak"]
+        return subprocess.CompletedProcess(command, 0, f"noise\n{layers.peak(*command[4:])}\n")
+
+    monkeypatch.setattr(subprocess, "run", here)
+    options = Options(
+        workloads=("N",),
+        layers=("SimpleRNN",),
+        peers=(),
+        directions=2,
+        rounds=1,
+        scaling=True,
+        memory=True,
+        out=str(tmp_path),
+    )
+    layers.main(options)
+    result = json.loads((tmp_path / "layers.json").read_text("utf-8"))
+    name = "kerasrnn.layers.SimpleRNN"
+    assert set(result["scaling"][name]) == {"2", "3"}
+    assert set(result["peak memory of training, MB"]["N"]) == {name, f"{name}, one direction"}
+    assert "peak memory of training, MB" in capsys.readouterr().out
 
 
 def test_what_is_not_installed_is_left_out_and_named(tiny, monkeypatch, tmp_path, capsys):
