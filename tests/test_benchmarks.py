@@ -30,9 +30,7 @@ def test_medians_are_of_interleaved_rounds():
 
 
 def test_every_contender_runs_and_the_ratios_are_quotients(tiny, tmp_path, capsys):
-    options = Options(
-        workloads=("N",), layers=("PeepholeLSTM", "GRU"), rounds=2, out=str(tmp_path)
-    )
+    options = Options(workloads=("N",), layers=("PeepholeLSTM", "GRU"), rounds=2, out=str(tmp_path))
     layers.main(options)
     said = capsys.readouterr().out
     result = json.loads((tmp_path / "layers.json").read_text("utf-8"))

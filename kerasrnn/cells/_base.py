@@ -333,12 +333,11 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         """Whether any state may be kept through a step."""
         return bool(self._zoneouts())
 
-    @property
-    def is_bare(self) -> bool:
+    def is_bare(self, training: bool = True) -> bool:
         """Whether nothing stands between the cell and its plain equations but dropped inputs, states
         or weights: what a kernel computes.
         """
-        dropped = self.recurrent_dropout and self.recurrent_dropout_form == "candidate"
+        dropped = training and self.recurrent_dropout and self.recurrent_dropout_form == "candidate"
         return not (dropped or self.layer_norm or self.has_zoneout)
 
     @property

@@ -27,11 +27,11 @@ def why_not(cell: Any, unroll: bool, dtype_policy: str) -> str | None:
     return None
 
 
-def has_own_kernel(cell: cells.Cell) -> bool:
+def has_own_kernel(cell: cells.Cell, training: bool) -> bool:
     """Whether there is a kernel that was written for the cell, and that does all that the cell does."""
     from kerasrnn import fast
 
-    return cell.is_bare and fast.kernel_for(cell) is not None
+    return cell.is_bare(training) and fast.kernel_for(cell) is not None
 
 
 def generic_pays(training: bool) -> bool:

@@ -46,7 +46,7 @@ def form_of(cell: Any) -> Form | None:
     form = FORMS.get(type(cell))
     known = (
         form is not None
-        and cell.is_bare
+        and cell.is_bare()
         and cell.squashes_as_usual
         and not getattr(cell, "peephole_gates", ())
         and getattr(cell, "reset_after", True)

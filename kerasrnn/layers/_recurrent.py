@@ -318,7 +318,7 @@ class Recurrent(keras.layers.RNN):
             )
         if obstacle:
             return None
-        if has_own_kernel(self.cell):
+        if has_own_kernel(self.cell, training):
             return fused_loop
         return generic_loop if self.implementation == "fused" or generic_pays(training) else None
 

@@ -284,3 +284,20 @@ def test_a_layer_with_recurrent_dropout_keeps_its_kernel(monkeypatch, kind, form
     stays = np.allclose(first, np.repeat(first[:1], 4, axis=0), rtol=1e-6)
     assert stays == (form == "weights")
     assert np.abs(first - second).max() > 1e-3
+
+
+@tensorflow_only
+def test_what_drops_candidates_is_in_inference_a_layer_like_any_other(monkeypatch):
+    import tensorflow as tf
+
+    ways = []
+    fused = _recurrent.fused_loop
+    monkeypatch.setattr(_recurrent, "fused_loop", lambda *a, **k: ways.append(1) or fused(*a, **k))
+    layer = layers.LSTM(5, recurrent_dropout=0.5, recurrent_dropout_form="candidate")
+    plain = layers.LSTM(5, implementation="loop")
+    x = vectors(2, 6, 3)
+    for each in (layer, plain):
+        each.build(x.shape)
+    plain.set_weights(layer.get_weights()[: len(plain.get_weights())])
+    np.testing.assert_allclose(tf.function(layer)(x), plain(x), atol=1e-6)
+    assert ways == [1]
