@@ -19,6 +19,9 @@ from keras.src.backend import AutocastScope
 # The time loop of each backend: `tf.while_loop`, `jax.lax.scan`, a Python loop in PyTorch.
 from keras.src.backend import rnn as _loop
 
+# What Keras knows of a thread: the layers whose calls are under way, among other things.
+from keras.src.backend.common.global_state import get_global_attribute
+
 # Whether Keras runs a function for its shapes alone.
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
@@ -32,6 +35,7 @@ from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 __all__ = [
     "AutocastScope",
     "DropoutRNNCell",
+    "directions",
     "get_note",
     "has_cudnn",
     "in_symbolic_scope",
@@ -42,6 +46,13 @@ __all__ = [
     "set_note",
     "xla_operations",
 ]
+
+
+def directions() -> int:
+    """How many layers run side by side where this is called: 2 within a `keras.layers.Bidirectional`."""
+    scopes = get_global_attribute("name_scope_stack") or []
+    callers = (getattr(scope, "caller", None) for scope in scopes)
+    return 2 if any(isinstance(one, keras.layers.Bidirectional) for one in callers) else 1
 
 
 def may_compile() -> bool:

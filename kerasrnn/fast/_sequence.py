@@ -50,6 +50,7 @@ def run(
     all_outputs: bool = True,
     keep: bool = True,
     compiled: bool = True,
+    beside: int = 1,
 ) -> Result:
     """Run a kernel over whole sequences. Differentiable, once.
 
@@ -68,6 +69,7 @@ def run(
             inference, of which nobody wants a gradient as a rule.
         compiled: Whether to let XLA compile the loop, and to cut the batch into shards. See
             `_keras.may_compile`.
+        beside: How many sequences run side by side, such as the two directions: they share the cores.
 
     Returns:
         The outputs and the final states, in the dtype of the gates.
@@ -75,7 +77,7 @@ def run(
     others = others or {}
     names = tuple(others)
     compiled = compiled and _loop.xla is not None
-    shards = _shards(inputs.shape[0]) if compiled else 1
+    shards = _shards(inputs.shape[0], beside) if compiled else 1
     units = states[0].shape[1]
     columns = (inputs if input_kernel is None else input_kernel).shape[-1]
     kind = (kernel, names, recurrent_mask is not None)
@@ -265,11 +267,11 @@ def _flat(x: Tensor) -> Tensor:
     return tf.reshape(x, [-1, x.shape[-1]])
 
 
-def _shards(batch: int | None) -> int:
+def _shards(batch: int | None, beside: int) -> int:
     """Into how many loops to cut a batch: one for each core, as long as each has a few rows."""
-    if tf.config.list_physical_devices("GPU"):
+    if tf.config.get_visible_devices("GPU"):
         return 1
-    most = min(_cores(), MOST_SHARDS)
+    most = max(1, min(_cores(), MOST_SHARDS) // beside)
     return most if batch is None else max(1, min(most, batch // FEWEST_ROWS))
 
 

@@ -84,6 +84,7 @@ def generic_loop(
         all_outputs=return_all_outputs,
         keep=training,
         compiled=_keras.may_compile(),
+        beside=_keras.directions(),
     )
     if mask is None:
         return last, outputs, final
@@ -154,6 +155,7 @@ def fused_loop(
             all_outputs=return_all_outputs,
             keep=training,
             compiled=_keras.may_compile(),
+            beside=_keras.directions(),
         )
     last, time = final[0], ops.shape(sequences)[1]
     if mask is None:

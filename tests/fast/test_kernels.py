@@ -482,6 +482,31 @@ def test_any_batch_is_cut_without_a_trace(batch, dynamic, monkeypatch):
     )
 
 
+def test_two_directions_share_the_cores(monkeypatch):
+    """Each is cut into half as many shards as a layer by itself; and in the graph neither waits."""
+    monkeypatch.setattr(fast._sequence, "_cores", lambda: 4)
+    cut = []
+    real = fast._sequence._shards
+    monkeypatch.setattr(fast._sequence, "_shards", lambda *a: cut.append(real(*a)) or cut[-1])
+    both = keras.layers.Bidirectional(kerasrnn.layers.LSTM(3), name="both")
+    alone = kerasrnn.layers.LSTM(3)
+    x = tf.ones((64, 5, 2))
+    read = tf.function(lambda x: (alone(x), both(x), alone(x)))
+    graph = read.get_concrete_function(x).graph
+    assert cut[-4:] == [4, 2, 2, 4]  # weights are made in a trace of their own
+    forward, backward = (
+        [op for op in graph.get_operations() if f"both/{way}_" in op.name and "Call" in op.type]
+        for way in ("forward", "backward")
+    )
+    assert forward and backward
+    for one, other in ((forward, backward), (backward, forward)):
+        behind = list(one)
+        while behind:
+            op = behind.pop()
+            assert op not in other
+            behind += [tensor.op for tensor in op.inputs if tensor.op not in behind]
+
+
 def test_few_lengths_are_compiled():
     """Of all lengths up to 400 no more than 35 are left, and none grows by more than a quarter."""
     lengths = set()
