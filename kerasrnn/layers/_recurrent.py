@@ -272,8 +272,7 @@ class Recurrent(keras.layers.RNN):
                         f'`implementation="fused"` of the layer {self.name!r} cannot be: {error}. '
                         'Use "auto" or "loop".'
                     ) from error
-        # A cell of another precision than the layer's has to be called for Keras to cast for it.
-        if isinstance(cell, cells.Cell) and cell.dtype_policy.name == self.dtype_policy.name:
+        if self._projects_all_steps():
             cell.set_training(training)
             sequences = cell.prepare(sequences)
 
@@ -340,6 +339,17 @@ class Recurrent(keras.layers.RNN):
             and not self.cell.has_zoneout
             and self.cell.dtype_policy.name == self.dtype_policy.name
         )
+
+    def _projects_all_steps(self) -> bool:
+        """Whether the loop reads a sequence that is projected already, all steps at once."""
+        # A cell of another precision than the layer's has to be called for Keras to cast for it.
+        if not isinstance(self.cell, cells.Cell) or (
+            self.cell.dtype_policy.name != self.dtype_policy.name
+        ):
+            return False
+        # In JAX's scan the product of a step takes less time than to read it from so wide a sequence. But
+        # zoneout draws for all steps at once.
+        return keras.backend.backend() != "jax" or self.cell.has_zoneout
 
     def _checked_mask(self, mask: Any, batch: int | None, time: int | None) -> Tensor:
         shape = tuple(getattr(mask, "shape", ()))
