@@ -41,16 +41,16 @@ FORMS: dict[type[cells.Cell], Form] = {
 }
 
 
-def form_of(cell: Any) -> Form | None:
+def form_of(cell: Any, training: bool) -> Form | None:
     """The form in which the libraries know a cell, with its options; nothing if they do not."""
     form = FORMS.get(type(cell))
     known = (
         form is not None
-        and cell.is_bare()
+        and cell.is_bare(training)
         and cell.squashes_as_usual
         and not getattr(cell, "peephole_gates", ())
         and getattr(cell, "reset_after", True)
-        and not (cell.recurrent_dropout and cell.recurrent_dropout_form == "state")
+        and not (training and cell.recurrent_dropout and cell.recurrent_dropout_form == "state")
     )
     return form if known else None
 
@@ -66,9 +66,9 @@ def _opposite(gate: str) -> str:
     return gate[1:] if gate.startswith("-") else "-" + gate
 
 
-def serves(cell: Any) -> bool:
+def serves(cell: Any, training: bool) -> bool:
     """Whether a library is here that knows the cell: PyTorch itself, or cuDNN beneath TensorFlow."""
-    if form_of(cell) is None:
+    if form_of(cell, training) is None:
         return False
     if keras.backend.backend() == "torch":
         return True
@@ -102,8 +102,7 @@ def run(
         mask: Boolean `(batch, time)`, or nothing. The outputs of a row before its first step are anything.
         all_outputs: Whether the states after every step are wanted; otherwise there may be none.
     """
-    form, dtype = form_of(cell), sequences.dtype
-    assert form is not None
+    form, dtype = FORMS[type(cell)], sequences.dtype
     library: Any
     if keras.backend.backend() == "torch":
         from kerasrnn.layers import _torch as library

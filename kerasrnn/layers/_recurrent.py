@@ -122,7 +122,7 @@ class Recurrent(keras.layers.RNN):
         self.implementation = implementation
         self.learned_states: list[Any] = []
         self._at_start: Any = None
-        if keras.backend.backend() == "tensorflow" and self._library_serves():
+        if keras.backend.backend() == "tensorflow" and self._library_serves(training=True):
             self.supports_jit = False  # XLA does not compile cuDNN's operation.
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
@@ -307,7 +307,7 @@ class Recurrent(keras.layers.RNN):
         """What runs whole sequences, if a kernel or a library does."""
         if self.implementation == "loop":
             return None
-        if self._library_serves() and _library.may_run(sequences):
+        if self._library_serves(training) and _library.may_run(sequences):
             return library_loop
         obstacle = why_not(self.cell, self.unroll, self.dtype_policy.name)
         if obstacle and self.implementation == "fused":
@@ -321,12 +321,12 @@ class Recurrent(keras.layers.RNN):
             return fused_loop
         return generic_loop if self.implementation == "fused" or generic_pays(training) else None
 
-    def _library_serves(self) -> bool:
+    def _library_serves(self, training: bool) -> bool:
         """Whether cuDNN, or PyTorch itself, runs the whole sequence."""
         return (
             self.implementation == "auto"
             and not self.unroll
-            and _library.serves(self.cell)
+            and _library.serves(self.cell, training)
             and self.cell.dtype_policy.name == self.dtype_policy.name
         )
 

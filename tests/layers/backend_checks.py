@@ -190,6 +190,7 @@ LIBRARY = {
     "lstm": ("lstm", {}),
     "without bias": ("lstm", {"use_bias": False}),
     "coupled lstm": ("coupled_lstm", {}),
+    "a state that only training drops": ("coupled_lstm", {"recurrent_dropout": 0.5}),
     "gru": ("gru", {"reset_after": True}),
     "simple rnn": ("simple_rnn", {}),
 }

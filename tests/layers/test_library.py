@@ -212,7 +212,7 @@ def test_the_weights_lie_as_keras_packs_them(theirs, order):
         transpose_weights=True,
     )
     ours = interop.from_keras(keras_layer).cell
-    packed = _library._flat_weights(ours, _library.form_of(ours), "float32")
+    packed = _library._flat_weights(ours, _library.form_of(ours, training=True), "float32")
     np.testing.assert_array_equal(packed, expected)
 
 
@@ -229,8 +229,11 @@ def test_what_cudnn_does_not_know_is_left_to_the_kernels(gpu):
         layers.LSTM(UNITS, implementation="loop"),
         layers.LSTM(UNITS, unroll=True),
     ):
-        one(x)
+        one(x, training=True)
         assert one.supports_jit and not CALLS
+    for form in ("state", "candidate"):  # Nothing is dropped outside training.
+        layers.LSTM(UNITS, recurrent_dropout=0.5, recurrent_dropout_form=form)(x)
+        assert CALLS.pop() == "lstm"
     for options in (
         {"dropout": 0.5},
         {"recurrent_dropout": 0.5, "recurrent_dropout_form": "weights"},
