@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 import kerasrnn
 from benchmarks import _measure, cells, classics, crf, fit, language_model, layers, memory
 from benchmarks.layers import Options, Workload
+from tests.applications._helpers import write_names, write_texts
 
 
 @pytest.fixture
@@ -364,6 +365,35 @@ def test_a_layer_of_keras_takes_its_place_in_the_language_model(tmp_path):
     assert sum(map(case.count, batches)) == pytest.approx(0.95**2 * 300 * 19 - 32, rel=0.01)
     for inputs, *_ in batches[:2]:
         np.testing.assert_allclose(theirs(inputs), ours(inputs), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_default_models_are_timed_through_fit(tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text(300 * "to be or not to be\n", "utf-8")
+    sizes = {"batches": 2, "rounds": 1, "out": str(tmp_path)}
+    files = {
+        "dataset": str(write_texts(tmp_path / "texts.csv", count=320)),
+        "tagged": str(write_names(tmp_path / "names.conll", count=320)),
+        "text": str(text),
+    }
+    fit.main(fit.Options(**files, **sizes))
+    results = json.loads((tmp_path / "fit.json").read_text("utf-8"))
+    defaults = {"sentiment": "GRU", "sequence-labeling": "LSTM", "language-model": "LSTM"}
+    for name, default in defaults.items():
+        unit = "texts" if name == "sentiment" else "tokens"
+        result = results[name]
+        speeds, ratios = result[f"{unit} per second"], result["to keras LSTM"]
+        assert {f"kerasrnn {default} (the default)", "kerasrnn PeepholeLSTM", "keras GRU"} < {
+            *speeds
+        }
+        assert len(speeds) == 7 and ratios.keys() == speeds.keys() and result[unit] > 0
+        for contender, speed in speeds.items():
+            assert ratios[contender] == pytest.approx(
+                speed / speeds["keras LSTM"], abs=0.002, rel=0.01
+            )
+    printed = capsys.readouterr().out
+    assert all(f"{name} " in printed for name in defaults) and "written to" in printed
 
 
 def test_memory_is_measured_stage_by_stage(tmp_path, monkeypatch, capsys):

@@ -37,6 +37,41 @@ def test_python_in_documents_runs(name, first):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
+def test_the_page_on_language_modeling_runs(tmp_path):
+    """A run of words as it trains one, what it asks of the run, and a training of one's own."""
+    text = "the clouds are in the sky\nthe sky is blue\nthe book is on the table\n"
+    (tmp_path / "book.txt").write_text(400 * text, "utf-8")
+    (tmp_path / "candidates.txt").write_text(text, "utf-8")
+    (tmp_path / "other.txt").write_text(20 * text, "utf-8")
+    page = (ROOT / "docs/language-model.md").read_text("utf-8")
+    commands = re.findall(r"^kerasrnn (?:predict|evaluate) RUN.*$", page, re.MULTILINE)
+    small = "--level word --units 8 --embedding-dim 8 --epochs 2 --batch-size 8 --window 10"
+    train = f"kerasrnn train language-model --dataset book.txt {small} --out RUN"
+    assert len(commands) == 8
+    for command in (train, *commands):
+        shell(f"{sys.executable} -m kerasrnn {command.removeprefix('kerasrnn ')}", tmp_path)
+    use, served, own = python_blocks("docs/language-model.md")
+    script = tmp_path / "script.py"
+    for block in (use, served, own):
+        script.write_text(block, "utf-8")
+        shell(f"{sys.executable} script.py", tmp_path)
+
+
+def shell(command, folder):
+    """Run a command in a folder, with the package that is tested."""
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
 def test_a_cell_can_be_added_as_the_page_says(tmp_path):
     """In a copy: the page's files, its lines in the two `__init__.py`, and its tests."""
     skip = shutil.ignore_patterns("__pycache__", ".*", "runs", "build", "*.egg-info")
