@@ -177,12 +177,12 @@ def keras_layer(name: str, jit: bool) -> Maker:
     return lambda w, training: keras_step(layer(w.units, return_sequences=True), w, training, jit)
 
 
-def keras_rnn(name: str) -> Maker:
+def keras_rnn(name: str, jit: bool) -> Maker:
     """A cell of this package in Keras's own loop."""
 
     def make(w: Workload, training: bool) -> Step:
         cell = getattr(cells, f"{name}Cell")(w.units)
-        return keras_step(keras.layers.RNN(cell, return_sequences=True), w, training)
+        return keras_step(keras.layers.RNN(cell, return_sequences=True), w, training, jit)
 
     return make
 
@@ -307,13 +307,14 @@ def contenders(options: Options) -> tuple[dict[str, Maker], list[str]]:
         found |= {f"{key}, one direction": one_direction(make) for key, make in found.items()}
     missing = []
     kinds = ("LSTM", "GRU")
-    if "keras" in options.peers:
-        for name in kinds:
-            found[f"keras.layers.{name}"] = keras_layer(name, jit=False)
-            if BACKEND == "tensorflow":  # On JAX everything is compiled, on PyTorch nothing.
-                found[f"keras.layers.{name}, jit"] = keras_layer(name, jit=True)
-    if "rnn" in options.peers:
-        found |= {f"keras.layers.RNN({name}Cell)": keras_rnn(name) for name in options.layers}
+    # On JAX everything is compiled, on PyTorch nothing.
+    settings = {"": False, ", jit": True} if BACKEND == "tensorflow" else {"": False}
+    for ending, jit in settings.items():
+        if "keras" in options.peers:
+            found |= {f"keras.layers.{name}{ending}": keras_layer(name, jit) for name in kinds}
+        if "rnn" in options.peers:
+            names = options.layers
+            found |= {f"keras.layers.RNN({n}Cell){ending}": keras_rnn(n, jit) for n in names}
     if "torch" in options.peers:
         if _installed("torch"):
             found |= {f"torch.nn.{name}": torch_layer(name) for name in kinds}
@@ -348,7 +349,7 @@ def peers_of(name: str) -> dict[str, list[str]]:
     kind = "GRU" if gru else "LSTM"
     return {
         "keras": [f"keras.layers.{kind}", f"keras.layers.{kind}, jit"],
-        "RNN(cell)": [f"keras.layers.RNN({name}Cell)"],
+        "RNN(cell)": [f"keras.layers.RNN({name}Cell)", f"keras.layers.RNN({name}Cell), jit"],
         "torch": [f"torch.nn.{kind}"],
         "onnxruntime": [] if gru else ["onnxruntime LSTM"],
         "products": [f"matrix products, {GATES.get(name)} gates"],

@@ -40,6 +40,9 @@ class TextModel(keras.Model):
         """What the model takes, with numbers in the place of strings."""
         return inputs
 
+    def make_ready(self, inputs: Any, training: bool) -> None:
+        """What XLA cannot do before a step, which is compiled, reads `in_numbers(inputs)`."""
+
     @property
     def jit_compile(self) -> None:
         """What Keras is to compile itself: nothing."""
@@ -51,13 +54,16 @@ class TextModel(keras.Model):
             self.__dict__.pop(name, None)
             if wanted:
                 # Past Keras's attributes, as this is no part of the model.
-                object.__setattr__(self, name, self._compiled(getattr(self, name)))
+                step = self._compiled(getattr(self, name), training=name == "train_step")
+                object.__setattr__(self, name, step)
 
-    def _compiled(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def _compiled(self, step: Callable[[Any], Any], training: bool) -> Callable[[Any], Any]:
         compiled = tf.function(step, jit_compile=True, reduce_retracing=True, autograph=False)
 
         def run(data: Any) -> Any:
             inputs, *rest = data if isinstance(data, tuple) else (data,)
-            return compiled((self.in_numbers(inputs), *rest))
+            numbers = self.in_numbers(inputs)
+            self.make_ready(numbers, training)
+            return compiled((numbers, *rest))
 
         return run

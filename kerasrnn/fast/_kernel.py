@@ -147,7 +147,7 @@ class Kernel(abc.ABC):
             kept: What `Back.kept` gave, of all steps, `(batch * time, size)` each.
             sums: What `Back.sums` gave, summed over the steps, `(batch, ...)` each.
         """
-        return tf.matmul(h, dx, transpose_a=True), {}
+        return None if h is None else tf.matmul(h, dx, transpose_a=True), {}
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -155,25 +155,33 @@ def sigmoid(x: Tensor) -> Tensor:
     return 0.5 * tf.tanh(0.5 * x) + 0.5
 
 
-# From a cell to its kernel and the further weights that the kernel reads.
-Maker = Callable[[Any], tuple[Kernel, dict[str, Tensor]]]
-_KERNELS: dict[type[Cell], Maker] = {}
+# From a cell to its kernel and the further weights that the kernel reads, or to nothing.
+Maker = Callable[[Any], tuple[Kernel, dict[str, Tensor]] | None]
+_KERNELS: dict[type[Cell], tuple[Maker, bool]] = {}
 
 
-def kernel(cell_class: type[Cell]) -> Callable[[Maker], Maker]:
+def kernel(cell_class: type[Cell], any_activation: bool = False) -> Callable[[Maker], Maker]:
     """Say which kernel computes a cell: the decorator of a function from the cell to its kernel.
 
-    The kernel is for this class alone: a subclass may have other equations.
+    The function gives the kernel and the further weights that it reads, by name; or nothing for a cell
+    with options that the kernel does not compute. The kernel reads what the cell's `project` gives. The
+    cell's recurrent kernel, if that is a matrix with a column for each of these, is `Weights.recurrent`;
+    another is one of the further weights, and the kernel has a `weight_gradients` of its own.
+
+    Args:
+        cell_class: The cell. The kernel is for this class alone: a subclass may have other equations.
+        any_activation: Whether the kernel computes the cell's own activations. By default a cell with
+            others than tanh and sigmoid has no kernel.
     """
 
     def register(maker: Maker) -> Maker:
-        _KERNELS[cell_class] = maker
+        _KERNELS[cell_class] = maker, any_activation
         return maker
 
     return register
 
 
 def kernel_for(cell: Any) -> tuple[Kernel, dict[str, Tensor]] | None:
-    """The kernel of a cell and its further weights; nothing if it has none, or other squashings."""
-    maker = _KERNELS.get(type(cell))
-    return maker(cell) if maker and cell.squashes_as_usual else None
+    """The kernel of a cell and its further weights; nothing if it has none, or none for its options."""
+    maker, any_activation = _KERNELS.get(type(cell), (None, False))
+    return maker(cell) if maker and (any_activation or cell.squashes_as_usual) else None

@@ -1,6 +1,6 @@
 """A kernel over a whole sequence, with the gradient that belongs to it.
 
-What makes it fast, in the order of its effect (benchmarks/ measures it):
+What makes it fast:
 
 - The way back is written by hand. Its loop does only what one step needs of the next; the gradients of
   the weights are single products after the loop, and memory holds what the way back reads and no more.
@@ -96,20 +96,21 @@ def run(
     weights = {"input": input_kernel, "recurrent": recurrent_kernel, "bias": bias}
     present = [name for name, weight in weights.items() if weight is not None]
 
+    batch = tf.shape(inputs)[0] if inputs.shape[0] is None else inputs.shape[0]
+    # All shards have one shape, for which XLA compiles once: rows of zeros are added, and left out again.
+    missing = -batch % shards
+
     def cut(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """The shards: for each, its part of every tensor."""
         tensors = list(tensors)
         if shards == 1:
             return [tuple(tensors)]
-        size = tf.shape(inputs)[0] // shards
-        sizes = tf.concat([tf.fill([shards - 1], size), [-1]], axis=0)
-        static = inputs.shape[0]
-        if static is not None:
-            sizes = [static // shards] * (shards - 1) + [static - static // shards * (shards - 1)]
-        return list(zip(*[tf.split(t, sizes, axis=0, num=shards) for t in tensors], strict=True))
+        # TensorFlow hands the tensor itself on where nothing is missing.
+        whole = [tf.pad(x, [[0, missing], *[[0, 0]] * (x.shape.rank - 1)]) for x in tensors]
+        return list(zip(*[tf.split(x, shards, axis=0) for x in whole], strict=True))
 
     def joined(values: Sequence[Tensor]) -> Tensor:
-        return values[0] if shards == 1 else tf.concat(values, axis=0)
+        return values[0] if shards == 1 else tf.concat(values, axis=0)[:batch]
 
     def project(x: Tensor, kernel: Tensor | None) -> Tensor:
         if kernel is None:
@@ -119,7 +120,8 @@ def run(
 
     @tf.custom_gradient
     def sequence(*arguments: Tensor) -> Any:
-        given = iter(arguments)
+        # Whoever has several tapes on would otherwise have the loop itself differentiated.
+        given = map(tf.stop_gradient, arguments) if compiled else iter(arguments)
         inputs = next(given)
         own_weights = {name: next(given) for name in present}
         input_kernel, recurrent_kernel, bias = (own_weights.get(name) for name in weights)
@@ -212,7 +214,8 @@ def run(
                 if recurrent_kernel is not None:
                     gradients["recurrent"] = d_recurrent
                 if bias is not None:
-                    gradients["bias"] = tf.reduce_sum(dx, axis=0)
+                    # Half precision cannot sum up thousands of rows.
+                    gradients["bias"] = tf.cast(tf.reduce_sum(_flat(back.dx), axis=0), bias.dtype)
                 parts.append(
                     [
                         tf.reshape(d_x, tf.shape(x)),
@@ -227,7 +230,10 @@ def run(
             together = list(zip(*parts, strict=True))
             split = 1 + kernel.states
             d_inputs, *d_states = (joined(values) for values in together[:split])
-            return [d_inputs, *(tf.add_n(values) for values in together[split:]), *d_states]
+            found = [d_inputs, *(tf.add_n(values) for values in together[split:]), *d_states]
+            if not compiled:
+                return found
+            return [tf.raw_ops.PreventGradient(input=each, message=ONCE) for each in found]
 
         return tuple(values), gradient
 
@@ -241,6 +247,11 @@ def run(
     outputs = finals.pop(0)
     return Result(outputs[:, :time] if any_length else outputs, finals)
 
+
+ONCE = (
+    "a compiled kernel has no gradient of its gradient. For that the layer wants "
+    '`implementation="loop"`'
+)
 
 # Steps in a batch, all sequences taken together.
 WORTH_COMPILING = 4096

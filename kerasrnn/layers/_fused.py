@@ -31,7 +31,26 @@ def has_own_kernel(cell: cells.Cell, training: bool) -> bool:
     """Whether there is a kernel that was written for the cell, and that does all that the cell does."""
     from kerasrnn import fast
 
-    return cell.is_bare(training) and fast.kernel_for(cell) is not None
+    # Dropped weights are those of the recurrent kernel, as the kernel is given it.
+    dropped = training and cell.recurrent_dropout and cell.recurrent_dropout_form == "weights"
+    if not cell.is_bare(training) or (dropped and not _has_recurrent_columns(cell)):
+        return False
+    return fast.kernel_for(cell) is not None
+
+
+def _has_recurrent_columns(cell: cells.Cell) -> bool:
+    """Whether the recurrent kernel is a matrix with a column for each of the projected input's."""
+    kernel = getattr(cell, "recurrent_kernel", None)
+    return kernel is not None and tuple(kernel.shape) == (cell.units, len(cell.blocks) * cell.units)
+
+
+def _is_projected_as_usual(cell: cells.Cell) -> bool:
+    """Whether the projection is a product and a bias, which the kernel does shard by shard."""
+    own = (
+        getattr(type(cell), name) is getattr(cells.Cell, name)
+        for name in ("project", "input_share")
+    )
+    return all(own) and cell.bias_gates == cell.blocks
 
 
 def generic_pays(training: bool) -> bool:
@@ -68,8 +87,9 @@ def generic_loop(
     recurrent_mask = None
     if training and cell.recurrent_dropout:
         if cell.recurrent_dropout_form == "weights":
-            name = next(n for n, v in kernel.weights.items() if v is cell.recurrent_kernel)
-            others[name] = ops.cast(cell.recurrent_weights(), others[name].dtype)
+            for name in others:  # Where a step reads it at all.
+                if kernel.weights[name] is cell.recurrent_kernel:
+                    others[name] = ops.cast(cell.recurrent_weights(), others[name].dtype)
         else:
             recurrent_mask = cell.get_recurrent_dropout_mask(initial_states[0])
     # The output is carried as a state is: a masked step repeats it.
@@ -126,7 +146,9 @@ def fused_loop(
     # Gates and states are carried in at least float32; the products may be narrower.
     wide = keras.backend.result_type(dtype, "float32")
     cell.set_training(training)
-    sequences = ops.convert_to_tensor(cell.drop_inputs(sequences), dtype=dtype)
+    as_usual = library or _is_projected_as_usual(cell)
+    sequences = cell.drop_inputs(sequences) if as_usual else cell.project(sequences)
+    sequences = ops.convert_to_tensor(sequences, dtype=dtype)
     if go_backwards:
         sequences = ops.flip(sequences, axis=1)
         mask = None if mask is None else ops.flip(mask, axis=1)
@@ -141,13 +163,18 @@ def fused_loop(
 
         kernel, others = fast.kernel_for(cell)  # type: ignore[misc]
         dropped = cell.recurrent_mask(states[0])
+        weights = {"input_kernel": cell.kernel, "bias": cell.bias} if as_usual else {}
+        if _has_recurrent_columns(cell):
+            weights["recurrent_kernel"] = cell.recurrent_weights()
         outputs, final = fast.run(
             kernel,
             sequences,
             states,
-            input_kernel=ops.convert_to_tensor(cell.kernel, dtype=dtype),
-            bias=None if cell.bias is None else ops.convert_to_tensor(cell.bias, dtype=dtype),
-            recurrent_kernel=ops.cast(cell.recurrent_weights(), dtype),
+            **{
+                name: ops.convert_to_tensor(weight, dtype=dtype)
+                for name, weight in weights.items()
+                if weight is not None
+            },
             others={name: ops.cast(weight, wide) for name, weight in others.items()},
             # In the compute dtype it would not fit the states.
             recurrent_mask=None if dropped is None else ops.cast(dropped, wide),

@@ -107,6 +107,24 @@ def test_the_number_of_rows_may_change(jit_compile, batches):
         np.testing.assert_allclose(read(window(ids[:, HALF:])), model(ids)[:, HALF:], atol=ATOL)
 
 
+def test_the_number_of_lanes_may_change_where_xla_compiles_the_steps():
+    """As it does from a validation part to a test part that is shorter."""
+    numbers = np.random.default_rng(0).integers(0, 8, 60)
+    lanes = {n: Windows(Tokens(numbers, np.array([0, 60])), n, 5) for n in (3, 4)}
+    models = [compiled(language_model(num_layers=1), jit_compile=jit) for jit in (True, False)]
+
+    def one_epoch(model, lanes):
+        model.fit(lanes.training_batches(lanes.batch_size, 0, 0, 1), shuffle=False, verbose=0)
+        return model.evaluate(lanes.batches(), verbose=0)
+
+    for number in (4, 3, 4):
+        # A batch of others, by itself, leaves the training's states as they are.
+        both = [one_epoch(model, lanes[number]) for model in models]
+        np.testing.assert_allclose(*both, rtol=1e-4)
+    for ours, theirs in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+
+
 def test_only_the_row_that_does_not_continue_begins_anew():
     model = language_model()
     model(window(IDS[:, :HALF], False))

@@ -1,5 +1,7 @@
 """The kernels give what the cells' own steps give: values and gradients, compiled and not."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -486,6 +488,78 @@ def test_any_batch_is_cut_without_a_trace(batch, dynamic, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("batch", [33, None])
+def test_all_shards_have_one_shape(batch, monkeypatch):
+    """For which XLA compiles once."""
+    monkeypatch.setattr(fast._sequence, "_cores", lambda: 4)
+    seen, real = [], fast._loop.passes
+
+    def watched(*kind):
+        def forward(x, *given, **options):
+            see = tf.py_function(lambda rows: seen.append(int(rows)), [tf.shape(x)[0]], [])
+            with tf.control_dependencies([see]):
+                return ways.forward(tf.identity(x), *given, **options)
+
+        ways = real(*kind)
+        return ways._replace(forward=forward)
+
+    monkeypatch.setattr(fast._loop, "passes", watched)
+    layer = kerasrnn.layers.LSTM(3)
+    read = tf.function(
+        lambda x: layer(x, training=True), input_signature=[tf.TensorSpec((batch, 5, 2))]
+    )
+    assert read(tf.ones((33, 5, 2))).shape == (33, 3)
+    assert seen == [9] * 4
+
+
+@pytest.mark.parametrize("dtype", MIXED)
+def test_the_gradient_of_the_bias_sums_up_thousands_of_steps(dtype):
+    """float16 cannot count beyond 2048 by ones."""
+    x = np.random.default_rng(0).normal(size=(32, 200, 4)).astype("float32")
+    found = {}
+    for policy in ("float32", dtype):
+        layer = kerasrnn.layers.LSTM(8, return_sequences=True, dtype=policy)
+        layer.build(x.shape)
+        randomise(layer)
+
+        @tf.function
+        def gradient(x, layer=layer):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(tf.cast(layer(x, training=True), "float32"))
+            return tape.gradient(loss, layer.cell.bias.value)
+
+        found[policy] = np.asarray(tf.cast(gradient(x), "float64"))
+    expected = found["float32"]
+    assert abs(expected).max() > 500
+    np.testing.assert_allclose(found[dtype], expected, rtol=0, atol=5e-3 * abs(expected).max())
+
+
+def test_a_compiled_kernel_refuses_a_gradient_of_its_gradient():
+    """It has none, and says what has."""
+    x = tf.ones((4, 5, 2))
+
+    def second(implementation):
+        layer = kerasrnn.layers.LSTM(3, implementation=implementation)
+        layer.build(x.shape)
+        randomise(layer)
+
+        def gradient(x):
+            with tf.GradientTape() as outer:
+                outer.watch(x)
+                with tf.GradientTape() as inner:
+                    inner.watch(x)
+                    y = tf.reduce_sum(layer(x) ** 2)
+                slope = tf.reduce_sum(inner.gradient(y, x) ** 2)
+            return outer.gradient(slope, x)
+
+        return gradient
+
+    with pytest.raises(LookupError, match='implementation="loop"'):
+        tf.function(second("auto"), autograph=False)(x)
+    eager, loop = second("auto")(x), tf.function(second("loop"))(x)
+    np.testing.assert_allclose(eager, loop, rtol=1e-4, atol=1e-7)
+
+
 def test_two_directions_share_the_cores(monkeypatch):
     """Each is cut into half as many shards as a layer by itself; and in the graph neither waits."""
     monkeypatch.setattr(fast._sequence, "_cores", lambda: 4)
@@ -559,7 +633,16 @@ def test_other_squashings_have_no_kernel(arguments):
     assert fast.kernel_for(cell) is None
 
 
-def test_a_user_may_write_a_kernel():
+@pytest.fixture
+def own_register():
+    """Cells that a test registers are forgotten after it."""
+    before = dict(cells._registry._REGISTER)
+    yield
+    cells._registry._REGISTER.clear()
+    cells._registry._REGISTER.update(before)
+
+
+def test_a_user_may_write_a_kernel(own_register):
     @cells.cell(paper="https://example.org/leaky", package="test_kernels")
     class LeakyCell(cells.Cell):
         gates = ("candidate",)
@@ -585,13 +668,77 @@ def test_a_user_may_write_a_kernel():
     class OneCase(OwnCase):
         cell = staticmethod(LeakyCell)
 
-    try:
-        for scenario in SCENARIOS.values():
-            assert_alike(
-                run(OneCase, "fused", **scenario), run(OneCase, "loop", graph=False, **scenario)
-            )
-    finally:
-        cells._registry._REGISTER.pop("leaky")
+    for scenario in SCENARIOS.values():
+        assert_alike(
+            run(OneCase, "fused", **scenario), run(OneCase, "loop", graph=False, **scenario)
+        )
+
+
+def test_a_kernel_for_a_cell_that_is_unlike_the_others(own_register, monkeypatch):
+    """No tanh, a projection of its own, and a vector in the place of the recurrent kernel."""
+
+    @cells.cell(paper="https://example.org/slow", package="test_kernels")
+    class SlowCell(cells.Cell):
+        gates = ("candidate",)
+        recurrent_gates = ()
+
+        def build_extra(self):
+            self.pace = self.add_kernel("pace", (self.units,), "recurrent", "uniform")
+
+        def project(self, inputs):
+            return 2.0 * super().project(inputs)
+
+        def step(self, x, states):
+            h = self.activation(x + self.pace * states[0])
+            return cells.Step(h, (h,), {"candidate": h})
+
+    class SlowKernel(fast.Kernel):
+        states, saved, parts, sums = 1, 0, (), (1,)
+
+        def forward(self, x, states, w):
+            return (tf.nn.relu(x[0] + w.others["pace"] * states[0]),), ()
+
+        def backward(self, saved, before, after, d_after, w):
+            d = tf.where(after[0] > 0, d_after[0], 0.0)
+            return fast.Back(d, (w.others["pace"] * d,), (), (d * before[0],))
+
+        def weight_gradients(self, dx, h, kept, sums):
+            return None, {"pace": tf.reduce_sum(sums[0], axis=0)}
+
+    def maker(cell):
+        return (SlowKernel(), {"pace": cell.pace}) if cell.activation is relu else None
+
+    relu = keras.activations.relu
+    fast.kernel(SlowCell, any_activation=True)(maker)
+    assert fast.kernel_for(SlowCell(3)) is None
+    ran, real = [], fast.run
+    monkeypatch.setattr(
+        fast, "run", lambda kernel, *a, **k: ran.append(kernel) or real(kernel, *a, **k)
+    )
+
+    class OneCase(OwnCase):
+        cell = staticmethod(functools.partial(SlowCell, activation="relu"))
+
+    for scenario in SCENARIOS.values():
+        given = {**scenario, "recurrent_dropout": 0.0}
+        assert_alike(run(OneCase, "fused", **given), run(OneCase, "loop", graph=False, **given))
+    assert ran and all(isinstance(kernel, SlowKernel) for kernel in ran)
+
+
+def test_dropped_weights_that_a_step_does_not_read():
+    class DeafCell(cells.Cell):
+        gates = ("candidate",)
+
+        def step(self, x, states):
+            h = self.candidate(x + states[0])
+            return cells.Step(h, (h,), {"candidate": h})
+
+    class OneCase(OwnCase):
+        cell = staticmethod(DeafCell)
+
+    options = {"training": True, "arguments": {"recurrent_dropout_form": "weights"}}
+    fused = run(OneCase, "fused", recurrent_dropout=0.5, **options)
+    assert_alike(fused, run(OneCase, "loop", graph=False, **options))
 
 
 def test_fit_compiles_and_an_eager_call_does_not(monkeypatch):

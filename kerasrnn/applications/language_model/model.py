@@ -300,6 +300,20 @@ class LanguageModel(TextModel):
         assert batch is not None, "replicas have lanes of a known number"
         return [variable[number * batch : (number + 1) * batch] for variable in carried]
 
+    def make_ready(self, inputs: Any, training: bool) -> None:
+        """Make room for the states of as many rows as come: within XLA a variable keeps its shape."""
+        if not isinstance(inputs, dict) or self.part != (0, 1):
+            return
+        batch = tf.shape(inputs["ids"])[0]
+        for variable in self._carried[training]:
+
+            def anew(variable: Any = variable) -> Tensor:
+                return tf.zeros(tf.stack([batch, variable.shape[1]]))
+
+            there = variable.read_value()
+            fits = tf.equal(tf.shape(there)[0], batch)
+            variable.assign(tf.cond(fits, lambda there=there: there, anew))
+
     @property
     def carried_in_training(self) -> list[Any]:
         """What training goes on from, besides the weights: the states after the last batch."""
