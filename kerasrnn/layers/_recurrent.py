@@ -51,9 +51,10 @@ class Recurrent(keras.layers.RNN):
         implementation: `"fused"` runs the whole sequence by a kernel: one that was written for the cell,
             forward and backward; or a parallel scan, where the cell's recurrence is linear; or the generic
             kernel, which compiles the cell's own `step`. (How much faster: docs/performance.md. No compiled
-            kernel has a gradient of its gradient.) `"loop"` runs that step in the loop of Keras. `"auto"` takes what is fastest: cuDNN on a GPU, and
-            PyTorch's own recurrence on PyTorch, where they know the cell; the generic kernel in training
-            only. Kernels are for TensorFlow; no other way than the loop can `unroll`.
+            kernel has a gradient of its gradient.) `"loop"` runs that step in the loop of Keras. `"auto"`
+            takes what is fastest: cuDNN on a GPU, and PyTorch's own recurrence on PyTorch, where they know
+            the cell; the generic kernel in training only. Kernels are for TensorFlow; no other way than the
+            loop can `unroll`.
         **kwargs: `name`, `dtype` (or a dtype policy), `trainable` and `activity_regularizer`.
 
     Call arguments:
