@@ -235,6 +235,8 @@ class Continuation:
     """Language model: do not draw, but search for the likeliest continuations, so many side by side."""
     seed: int | None = None
     """Language model: the same seed draws the same text."""
+    one_line: bool = False
+    """Language model: stop drawing where the line ends. (`beams` always do.)"""
 
     def refuse(self, why: str, *allowed: str) -> None:
         """Raise a ValueError if anything is given that is not among `allowed`."""
@@ -318,7 +320,13 @@ def _continue(model: Any, asked: Continuation, json: bool) -> None:
                 print(f"{beam.log_probability:10.3f}  {prompt}{beam.text}", flush=True)
         return
     pieces = model.stream(
-        prompt, asked.length, asked.temperature, asked.top_k, asked.top_p, asked.seed
+        prompt,
+        asked.length,
+        asked.temperature,
+        asked.top_k,
+        asked.top_p,
+        asked.seed,
+        stop_at_boundary=asked.one_line,
     )
     if json:
         _print_json({"prompt": prompt, "text": "".join(pieces)})

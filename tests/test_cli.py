@@ -702,6 +702,8 @@ def test_predict_goes_on_with_a_prompt(ask, writer):
     # Temperature 0 needs no seed.
     words = ("predict", writer.folder, "--prompt", "the dög", "--temperature", 0, "--length", 7)
     assert ask(*words) == (0, "the dög barks\n\n", "")
+    words = ("predict", writer.folder, "--prompt", "the dög", "--temperature", 0, "--one-line")
+    assert ask(*words) == (0, "the dög barks\n", "")
     # A prompt may be longer than a window, or empty.
     status, output, _ = ask("predict", writer.folder, "--prompt", "the cow " * 50, "--length", 3)
     assert status == 0 and len(output) == 400 + 3 + 1

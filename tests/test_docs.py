@@ -48,7 +48,7 @@ def test_the_page_on_language_modeling_runs(tmp_path):
     commands = re.findall(r"^kerasrnn (?:predict|evaluate) RUN.*$", page, re.MULTILINE)
     small = "--level word --units 8 --embedding-dim 8 --epochs 2 --batch-size 8 --window 10"
     train = f"kerasrnn train language-model --dataset book.txt {small} --out RUN"
-    assert len(commands) == 8
+    assert len(commands) == 9
     for command in (train, *commands):
         shell(f"{sys.executable} -m kerasrnn {command.removeprefix('kerasrnn ')}", tmp_path)
     use, served, own = python_blocks("docs/language-model.md")

@@ -34,11 +34,31 @@ def separate_words(text: Any) -> Any:
     >>> separate_words("It's <br />'NOT' bad, no?").numpy().decode()
     "it's ' not ' bad , no ?"
     """
-    text = _readable(text)
+    return _apart(tf.strings.regex_replace(_lower(text), r"<[/!]?[a-z][^<>]{0,100}>", " "))
+
+
+def separate_marks(text: Any) -> Any:
+    """The same, but nothing is dropped; `<unk>` and `<eos>` stay whole.
+
+    Args:
+        text: A string tensor of any shape.
+
+    Example:
+
+    >>> from kerasrnn.applications.text import separate_marks
+    >>> separate_marks("Is 1<B and c>d? <UNK>.").numpy().decode()
+    'is 1 < b and c > d ? <unk> .'
+    """
+    return tf.strings.regex_replace(_apart(_lower(text)), "< (unk|eos) >", r"<\1>")
+
+
+def _lower(text: Any) -> Any:
     # Every kind of space, the non-breaking one too.
-    text = tf.strings.regex_replace(text, r"\pZ", " ")
-    text = tf.strings.lower(text, encoding="utf-8")
-    text = tf.strings.regex_replace(text, r"<[/!]?[a-z][^<>]{0,100}>", " ")
+    text = tf.strings.regex_replace(_readable(text), r"\pZ", " ")
+    return tf.strings.lower(text, encoding="utf-8")
+
+
+def _apart(text: Any) -> Any:
     text = tf.strings.regex_replace(text, "\u2019", "'")  # the typographic apostrophe
     text = tf.strings.regex_replace(text, r"([^\pL\pN\pM\s'])", r" \1 ")
     text = tf.strings.regex_replace(text, r"(^|\s)'+", " ' ")
@@ -136,7 +156,7 @@ def split_tokens(text: Any, level: str, separate: bool = False) -> Any:
     Args:
         text: A string tensor `(batch,)`.
         level: `"word"`: what spaces part, with `<eos>` for a line feed; or `"character"`.
-        separate: Words: put each line through `separate_words` first.
+        separate: Words: put each line through `separate_marks` first.
 
     Example:
 
@@ -147,7 +167,7 @@ def split_tokens(text: Any, level: str, separate: bool = False) -> Any:
     if level == "character":
         return tf.strings.unicode_split(text, "UTF-8", errors="replace")
     lines = tf.strings.split(text, "\n")
-    flat = separate_words(lines.flat_values) if separate else lines.flat_values
+    flat = separate_marks(lines.flat_values) if separate else lines.flat_values
     # None may be empty: the join sets no separator behind what is.
     lines = lines.with_flat_values(tf.strings.join([flat, " "]))
     text = tf.strings.reduce_join(lines, axis=-1, separator=f"{BOUNDARIES[level]} ")

@@ -404,9 +404,16 @@ def test_words_that_are_unknown_may_stand_in_a_prompt(words):
     assert words.generate("xyzzy", 5, seed=1) == words.generate("plugh", 5, seed=1)
 
 
-@pytest.mark.parametrize("prompt", ["<br>", "\0"])
-def test_a_prompt_of_which_nothing_is_left_is_an_empty_one(words, prompt):
-    assert words.generate(prompt, 5, seed=1) == words.generate("", 5, seed=1)
+def test_a_prompt_of_which_nothing_is_left_is_an_empty_one(words):
+    assert words.generate("\0", 5, seed=1) == words.generate("", 5, seed=1)
+
+
+def test_what_is_drawn_may_end_with_its_line(letters, words):
+    for model in (letters, words):
+        whole = [model.generate(length=60, seed=seed) for seed in range(5)]
+        lines = [model.generate(length=60, seed=seed, stop_at_boundary=True) for seed in range(5)]
+        assert lines == [text.partition("\n")[0] for text in whole]
+        assert any(len(line) < len(text) for line, text in zip(lines, whole, strict=True))
 
 
 def test_unknown_tokens_are_counted(words):

@@ -17,7 +17,7 @@ from kerasrnn.applications.language_model.data import (
     count_tokens,
     token_lists,
 )
-from kerasrnn.applications.text import separate_words
+from kerasrnn.applications.text import separate_marks
 from kerasrnn.datasets import PlainText, plain_text
 
 # All ASCII spaces and some others, both line ends, empty lines, characters of one to four bytes, marks,
@@ -44,7 +44,7 @@ def expected_words(text: str, separate: bool = False) -> list[bytes]:
     """Line by line, by what the model is made of."""
     lines = text.encode().removesuffix(b"\n").split(b"\n")
     if separate:
-        lines = separate_words(tf.constant(lines)).numpy().tolist()
+        lines = separate_marks(tf.constant(lines)).numpy().tolist()
     return flat([*tf.strings.split(line).numpy().tolist(), b"<eos>"] for line in lines)
 
 
@@ -118,11 +118,23 @@ def test_counts_are_sorted_and_ties_in_the_order_of_the_text():
     counts, _ = count_tokens(text, "character")
     assert list(counts.items())[:3] == [(" ", 3), ("b", 2), ("a", 2)]
     assert counts == Counter("b a\nc b\na d")
+    # Documents of characters do not run into each other.
+    apart = PlainText.of(["ab", "c\n", "d"])
+    assert count_tokens(apart, "character")[0] == Counter("ab\nc\nd")
+    assert count_tokens(apart, "word")[0] == {"<eos>": 3, "ab": 1, "c": 1, "d": 1}
+    tokens = Tokens.of(apart, Encoder("abcd\n", "character"))
+    assert tokens.numbers.tolist() == [1, 2, 5, 3, 5, 4] and tokens.documents.tolist() == [
+        0,
+        3,
+        5,
+        6,
+    ]
     # Keras's layer would take the zero character for nothing.
     counts, _ = count_tokens(PlainText.of(["a\0 a"]), "word")
     assert counts == {"a": 1, "<eos>": 1}
-    counts, _ = count_tokens(PlainText.of(["It's <br>'IT'"]), "word", separate=True)
-    assert counts == {"it's": 1, "'": 2, "it": 1, "<eos>": 1}
+    counts, _ = count_tokens(PlainText.of(["It's 'IT' <UNK> a<b>"]), "word", separate=True)
+    marks = {"'": 2, "<": 1, ">": 1}
+    assert counts == {"it's": 1, "it": 1, "<unk>": 1, "a": 1, "b": 1, "<eos>": 1} | marks
 
 
 def test_the_digest_tells_texts_apart_and_nothing_else(tmp_path):
@@ -407,8 +419,9 @@ def test_a_text_that_is_too_short_is_named(options):
     with pytest.raises(ValueError, match="letter 0 is too short: it has 1 tokens"):
         Windows(tokens, 3, 8, **options)
     if options.get("reset"):
+        alone = Tokens(np.zeros(3, np.uint8), np.arange(4), "letter 0 and 2 more")
         with pytest.raises(ValueError, match="letter 0 and 2 more is too short: it has 3 tokens"):
-            Windows(Tokens.of(PlainText.of(["a"] * 3, "letter"), encoder), 3, 8, reset=True)
+            Windows(alone, 3, 8, reset=True)
 
 
 def test_wrong_arguments_are_named():

@@ -164,7 +164,7 @@ def test_the_perplexity_of_a_trained_lstm_hardly_depends_on_the_batch_size(tmp_p
 
 def test_the_perplexity_of_single_documents_does_not_depend_on_the_batch_size(model):
     compiled(model)
-    texts = ["the cow says moo\n" * 9, "the cat", "x", "the dög barks\nthe cow says " * 5]
+    texts = ["the cow says moo\n" * 9, "the cat\n", "the dög barks\nthe cow says\n" * 5, "x"]
     expected, count = 0.0, 0
     for text in texts:
         numbers = np.array(model.numbers(text))
@@ -258,6 +258,17 @@ def test_words_sampled_averaged_and_decayed_on_a_plateau(train_twice):
     text = text_of(task.load_corpus(LanguageModelConfig(**metrics["config"])).test)
     words = text.replace("\n", " <eos> ").split()
     assert found["unknown"] == np.mean([word not in model.tokens[1:] for word in words]) > 0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "epoch", "epochs"),
+    [(50_001, None, 1), (50_001, 300, 9), (1001, None, 28), (1001, 7, 200)],
+)
+def test_the_epochs_by_default_read_the_text_once_and_are_enough(tokens, epoch, epochs):
+    text = Tokens(np.zeros(tokens, np.uint8), np.array([0, tokens]))
+    windows = Windows(text, batch_size=2, window=10, epoch=epoch)
+    assert windows.reading == tokens // 20
+    assert task._epochs(windows) == epochs
 
 
 @pytest.mark.parametrize(

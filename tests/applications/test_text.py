@@ -8,6 +8,7 @@ from kerasrnn.applications.text import (
     at_least_one_step,
     fold_words,
     learn_vocabulary,
+    separate_marks,
     separate_words,
     split_characters,
     word_numbers,
@@ -63,6 +64,18 @@ def test_what_is_set_apart_stays_as_it_is():
     once = separate_words(texts)
     # A second time the bracket of a heart might look like a tag's; it does not.
     np.testing.assert_array_equal(separate_words(once).numpy(), once.numpy())
+
+
+def test_language_models_lose_nothing():
+    """A tag's brackets are marks like any other; the tokens that are no words stay whole."""
+    texts = ["It's <br>NOT</br>, is 1 <2?", "<UNK> <eos>!<unk>", "<p >"]
+    assert [text.decode() for text in separate_marks(texts).numpy()] == [
+        "it's < br > not < / br > , is 1 < 2 ?",
+        "<unk> <eos> ! <unk>",
+        "< p >",
+    ]
+    once = separate_marks(texts)
+    np.testing.assert_array_equal(separate_marks(once).numpy(), once.numpy())
 
 
 def test_any_shape():

@@ -50,7 +50,8 @@ class LanguageModelConfig(PlainDataConfig, TrainingConfig):
     """How often a word, or character, must occur in the training text to be known. By default once; words
     twice where the text has no `<unk>` in it, so that the model learns what to make of unknown ones."""
     reset: bool = False
-    """Forget what was read where a document, a file or a row of a data set, begins."""
+    """Forget what was read where a document, a file or a row of a data set, begins. Its first token is then
+    not learned, as nothing is before it."""
     window: int = 100
     """The number of steps through which the gradient flows back; the state is carried on."""
     random_windows: bool = False
@@ -100,7 +101,7 @@ class LanguageModelConfig(PlainDataConfig, TrainingConfig):
     """The number of places in the text that are read side by side."""
     epochs: int | None = None
     """Passes over the training text, or parts of `epoch_updates`. By default as many as make at
-    least 1400 updates."""
+    least 1400 updates, and read the text at least once."""
     epoch_updates: int | None = None
     """For a large text: updates after which an epoch ends, with a validation and a checkpoint; the next one
     goes on from there. By default an epoch ends with the text."""

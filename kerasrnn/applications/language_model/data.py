@@ -9,7 +9,7 @@ import mmap
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import repeat, starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from kerasrnn.applications._parts import check_counts, check_tokens
 from kerasrnn.applications._pipeline import in_advance
-from kerasrnn.applications.text import BOUNDARIES, LEVELS, UNKNOWN, separate_words
+from kerasrnn.applications.text import BOUNDARIES, LEVELS, UNKNOWN, separate_marks
 from kerasrnn.datasets import PlainText
 
 # The numbers of a text with more bytes than this are kept in a file, not in memory.
@@ -37,7 +37,7 @@ def token_lists(
         document: Its content, UTF-8, in pieces that end where a character does.
         level: `"word"`: what ASCII spaces part, and `<eos>` after each line, the last one too; or
             `"character"`.
-        separate: Words: put each line through `kerasrnn.applications.text.separate_words` first.
+        separate: Words: put each line through `kerasrnn.applications.text.separate_marks` first.
 
     Returns:
         Lists of words as bytes, or strings of characters.
@@ -79,10 +79,10 @@ def _separated(document: Iterable[bytes]) -> Iterator[bytes]:
         if lines:
             lines[0] = b"".join([*begun, lines[0]])
             begun = []
-            yield b"\n".join([*separate_words(lines).numpy(), b""])
+            yield b"\n".join([*separate_marks(lines).numpy(), b""])
         begun.append(rest)
     if last := b"".join(begun):
-        yield separate_words(last).numpy()
+        yield separate_marks(last).numpy()
 
 
 def count_tokens(text: PlainText, level: str, separate: bool = False) -> tuple[Counter[str], str]:
@@ -206,7 +206,7 @@ class Tokens(NamedTuple):
         >>> from kerasrnn.datasets import PlainText
         >>> tokens = Tokens.of(PlainText.of(["abba", "ac"]), Encoder("abc", "character"))
         >>> tokens.numbers, tokens.documents
-        (array([1, 2, 2, 1, 1, 3], dtype=uint8), array([0, 4, 6]))
+        (array([1, 2, 2, 1, 0, 1, 3], dtype=uint8), array([0, 5, 7]))
         """
         dtype = np.min_scalar_type(len(encoder) - 1)
         large = len(text) > LARGE
@@ -237,6 +237,8 @@ def _shown(
 ) -> Iterator[Iterator[bytes]]:
     """The documents of a text, with a progress bar where someone is watching.
 
+    A line feed is added between two of them that nothing else sets apart.
+
     Args:
         text: The text.
         doing: The bar's title.
@@ -244,14 +246,17 @@ def _shown(
     """
     bar = tqdm(total=len(text), desc=doing, unit="B", unit_scale=True, disable=None, leave=False)
 
-    def watched(document: Iterator[bytes]) -> Iterator[bytes]:
+    def watched(number: int, document: Iterator[bytes]) -> Iterator[bytes]:
+        piece = b""
         for piece in document:
             see(piece)
             yield piece
             bar.update(len(piece))
+        if number < len(text.sources) and not piece.endswith(b"\n"):
+            yield b"\n"
 
     with bar:
-        yield from map(watched, text.documents())
+        yield from starmap(watched, enumerate(text.documents(), start=1))
 
 
 class Windows:
@@ -321,6 +326,7 @@ class Windows:
             )
         self.tokens = tokens
         self.batch_size = batch_size
+        self.window = window
         self.random_lengths = random_lengths
         spans = _documents(tokens) if reset else _parts(tokens, batch_size, context)
         if not spans.size:
@@ -359,6 +365,11 @@ class Windows:
                 f"{batch_size!r}."
             )
         return self._epoch
+
+    @property
+    def reading(self) -> int:
+        """The number of batches in which the text is read once."""
+        return len(self._lengths)
 
     def batches(self) -> tf.data.Dataset:
         """The text once, from its beginning: to measure it.

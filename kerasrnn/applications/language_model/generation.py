@@ -75,6 +75,7 @@ def stream(
     top_k: int | None,
     top_p: float | None,
     seed: int | None,
+    stop_at_boundary: bool,
 ) -> Iterator[str]:
     """Draw the continuation of a prompt; see `LanguageModel.generate`."""
     check_counts(0, length=length)
@@ -92,6 +93,8 @@ def stream(
             (scores,), states = _next(model, given, states)
             chosen = random.choice(len(scores), p=chances(scores, temperature, top_k, top_p))
             given = [[chosen]]
+            if stop_at_boundary and chosen == numbers[0]:
+                return
             yield chosen
 
     return pieces(model, drawn(), before)

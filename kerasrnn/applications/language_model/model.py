@@ -395,6 +395,7 @@ class LanguageModel(TextModel):
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        stop_at_boundary: bool = False,
     ) -> str:
         """Go on with a text: each token is drawn by the probabilities that those before it give it.
 
@@ -410,6 +411,7 @@ class LanguageModel(TextModel):
             top_p: Draw from the fewest tokens that together have at least this probability, after
                 `top_k` (Holtzman et al. 2019, https://arxiv.org/abs/1904.09751).
             seed: Seed of the draws.
+            stop_at_boundary: Whether to stop where the line ends, before its `<eos>` or line feed.
 
         Returns:
             The continuation, without the prompt; see `text`.
@@ -418,7 +420,8 @@ class LanguageModel(TextModel):
             ValueError: If an argument is wrong; the message names it. Or if the model's weights are not
                 numbers.
         """
-        return "".join(self.stream(prompt, length, temperature, top_k, top_p, seed))
+        options = (length, temperature, top_k, top_p, seed, stop_at_boundary)
+        return "".join(self.stream(prompt, *options))
 
     def stream(
         self,
@@ -428,9 +431,11 @@ class LanguageModel(TextModel):
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        stop_at_boundary: bool = False,
     ) -> Iterator[str]:
         """What `generate` gives with these arguments, token by token, as it is drawn."""
-        return generation.stream(self, prompt, length, temperature, top_k, top_p, seed)
+        options = (length, temperature, top_k, top_p, seed, stop_at_boundary)
+        return generation.stream(self, prompt, *options)
 
     def beam_search(
         self,

@@ -36,6 +36,8 @@ LOGITS = 2**26
 # The most logits of a batch that is learned from where nobody has chosen the vocabulary's size: 1 GB of
 # them. The step holds as much again several times.
 TRAINED_LOGITS = 2**28
+# A training by default has as many updates as this at least.
+LEAST_UPDATES = 1400
 # An epoch with more updates than this lasts half an hour and longer.
 LONG_EPOCH = 20_000
 # How far a lane reads what stands before its part, so that what is measured hardly depends on their number.
@@ -174,7 +176,7 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
         for part in tokens[1:]
     )
     updates = rows.count(config.batch_size)
-    plan = settled(config, updates, epochs=math.ceil(1400 / updates))
+    plan = settled(config, updates, epochs=_epochs(rows))
     compile_model(model, plan, updates)
     folder.start(config, data=corpus.digest(), agree=team.agree)
     sizes, unknown = [len(part.numbers) for part in tokens], _unknown(tokens[2])
@@ -220,6 +222,11 @@ def train(config: LanguageModelConfig) -> dict[str, Any]:
         "predictions": rows.predictions,
     }
     return folder.write_metrics(measured, plan)
+
+
+def _epochs(rows: Windows) -> int:
+    """How many epochs read the text once, and are enough of a training."""
+    return math.ceil(max(LEAST_UPDATES, rows.reading) / rows.count(rows.batch_size))
 
 
 def _check(config: LanguageModelConfig) -> None:
@@ -372,10 +379,11 @@ def evaluate(
         data: What to measure on: the test part of a data set, or all of one that has none. By
             default what the run itself held out.
         show_progress: Whether to print a progress bar to standard output.
-        model: The run's model, if it is loaded already.
+        model: The run's model, if it is loaded already. It is compiled anew for this, but if `dynamic`.
         dynamic: Dynamic evaluation: the model goes on learning, with this learning rate, from what it has
             been measured on; see `measure_dynamically`. By default it stays as it is.
-        dynamic_window: After how many tokens it then learns from them.
+        dynamic_window: After how many tokens it then learns from them; fewer where the logits of so many
+            would take too much memory.
         part: The part to measure on: the test part, or the validation part, to choose settings by.
 
     Returns:
@@ -415,7 +423,7 @@ def evaluate(
         "dataset": " ".join(dataset),
         "part": found,
         "dynamic": dynamic,
-        "dynamic_window": None if dynamic is None else dynamic_window,
+        "dynamic_window": None if dynamic is None else windows.window,
     }
 
 
