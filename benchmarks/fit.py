@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from unittest import mock
 
@@ -57,7 +58,7 @@ class Options:
     rounds: int = 5
     """How often each contender has its turn; the medians are reported."""
     out: str = "runs/benchmarks"
-    """The folder for fit.json."""
+    """The folder for fit.json and fit.png."""
 
 
 class Case(NamedTuple):
@@ -226,14 +227,36 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     }
 
 
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Bars: the speed of each contender as a multiple of that with Keras's LSTM, for each application."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * len(results), 2.8), layout="constrained")
+    for axes, (name, result) in zip(
+        figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True
+    ):
+        ratios = dict(reversed(result["to keras LSTM"].items()))
+        colours = ["0.7" if n.startswith("keras ") else "C0" for n in ratios]
+        bars = axes.barh(list(ratios), list(ratios.values()), color=colours)
+        axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=2)
+        axes.axvline(1, color="0.3", lw=0.8)
+        axes.tick_params(labelsize=7)
+        axes.set_title(name, fontsize=9)
+        axes.margins(x=0.12)
+    figure.supxlabel("texts or tokens a second, keras LSTM = 1", fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
 def main(options: Options) -> None:
-    """Measure, print and write fit.json."""
+    """Measure, print, and write fit.json and fit.png."""
     results: dict[str, Any] = {name: measure(name, options) for name in options.applications}
     where = where_it_ran()
     path = write(options.out, "fit", {"where": where, "rounds": options.rounds, **results})
+    draw(results, path.with_suffix(".png"))
     print(
         f"medians of {options.rounds} interleaved rounds of {options.batches} batches; "
-        f"{in_words(where)}\nwritten to {path}"
+        f"{in_words(where)}\nwritten to {path} and "
+        f"{path.with_suffix('.png')}"
     )
 
 

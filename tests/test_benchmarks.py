@@ -396,6 +396,23 @@ def test_the_default_models_are_timed_through_fit(tmp_path, capsys):
     assert all(f"{name} " in printed for name in defaults) and "written to" in printed
 
 
+def test_the_picture_of_fit_has_a_bar_for_each_contender(tmp_path, monkeypatch):
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: drawn.append(self) or save(self, *a, **k)
+    )
+    ratios = {"kerasrnn LSTM (the default)": 1.5, "keras GRU": 0.9, "keras LSTM": 1.0}
+    results = {name: {"to keras LSTM": ratios} for name in ("sentiment", "language-model")}
+    fit.draw(results, tmp_path / "fit.png")
+    assert (tmp_path / "fit.png").read_bytes().startswith(b"\x89PNG")
+    (figure,) = drawn
+    assert [axes.get_title() for axes in figure.axes] == list(results)
+    for axes in figure.axes:
+        assert [bar.get_width() for bar in axes.patches] == list(ratios.values())[::-1]
+        assert [label.get_text() for label in axes.get_yticklabels()] == list(ratios)[::-1]
+
+
 def test_memory_is_measured_stage_by_stage(tmp_path, monkeypatch, capsys):
     read = []
 

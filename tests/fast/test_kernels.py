@@ -73,7 +73,7 @@ KINDS = [
 # The cells that the generic kernel runs, and how. What takes long is done for two, one with a counter and
 # one with states that are no outputs; for the others when `-m slow` asks.
 OTHERS = [case for case in CASES if case.name not in FOUNDATION]
-FEW = ("clockwork_rnn", "grid_lstm-depth=2-depth_priority=True")
+FEW = ("clockwork_rnn", "nested_lstm")
 # Each cell as it is by default, and one with many layers and states that are no outputs.
 FIRST = [c for n, c in enumerate(OTHERS) if n == 0 or c.name != OTHERS[n - 1].name]
 FIRST += [case for case in OTHERS if str(case) == "grid_lstm-depth=2-depth_priority=True"]
