@@ -44,8 +44,11 @@ def test_every_contender_runs_and_the_ratios_are_quotients(tiny, tmp_path, capsy
         times = found["milliseconds"]
         assert set(times) == wanted and min(times.values()) > 0
         peer = min(times["keras.layers.LSTM"], times["keras.layers.LSTM, jit"])
-        ratio = found["ratios"]["PeepholeLSTM"]["keras"]
-        assert ratio == pytest.approx(times["kerasrnn.layers.PeepholeLSTM"] / peer, rel=0.01)
+        loop = "keras.layers.RNN(PeepholeLSTMCell)"
+        loops = min(times[loop], times[f"{loop}, jit"])
+        ratios, mine = found["ratios"]["PeepholeLSTM"], times["kerasrnn.layers.PeepholeLSTM"]
+        assert ratios["keras"] == pytest.approx(mine / peer, rel=0.01)
+        assert ratios["RNN(cell)"] == pytest.approx(mine / loops, rel=0.01)
         assert f"{way}, milliseconds" in said
     assert f"keras {keras.__version__}" in said
 

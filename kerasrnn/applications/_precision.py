@@ -41,7 +41,7 @@ class TextModel(keras.Model):
         return inputs
 
     def make_ready(self, inputs: Any, training: bool) -> None:
-        """What XLA cannot do before a step, which is compiled, reads `in_numbers(inputs)`."""
+        """Do what XLA cannot, before a compiled step reads the inputs: what `in_numbers` gave."""
 
     @property
     def jit_compile(self) -> None:

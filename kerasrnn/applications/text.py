@@ -38,7 +38,9 @@ def separate_words(text: Any) -> Any:
 
 
 def separate_marks(text: Any) -> Any:
-    """The same, but nothing is dropped; `<unk>` and `<eos>` stay whole.
+    """Lower-case, and set every mark apart, as `separate_words` does, those of HTML tags too.
+
+    `<unk>` and `<eos>` stay whole.
 
     Args:
         text: A string tensor of any shape.

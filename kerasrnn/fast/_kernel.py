@@ -165,8 +165,9 @@ def kernel(cell_class: type[Cell], any_activation: bool = False) -> Callable[[Ma
 
     The function gives the kernel and the further weights that it reads, by name; or nothing for a cell
     with options that the kernel does not compute. The kernel reads what the cell's `project` gives. The
-    cell's recurrent kernel, if that is a matrix with a column for each of these, is `Weights.recurrent`;
-    another is one of the further weights, and the kernel has a `weight_gradients` of its own.
+    cell's recurrent kernel, if that is a matrix with a column for each of these, is `Weights.recurrent`.
+    One of any other shape must be among the further weights; the kernel then has a `weight_gradients`
+    of its own, which gives None first.
 
     Args:
         cell_class: The cell. The kernel is for this class alone: a subclass may have other equations.

@@ -96,21 +96,30 @@ def run(
     weights = {"input": input_kernel, "recurrent": recurrent_kernel, "bias": bias}
     present = [name for name, weight in weights.items() if weight is not None]
 
-    batch = tf.shape(inputs)[0] if inputs.shape[0] is None else inputs.shape[0]
-    # All shards have one shape, for which XLA compiles once: rows of zeros are added, and left out again.
-    missing = -batch % shards
+    places = _places(tf.shape(inputs)[0] if inputs.shape[0] is None else inputs.shape[0], shards)
 
     def cut(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-        """The shards: for each, its part of every tensor."""
-        tensors = list(tensors)
-        if shards == 1:
-            return [tuple(tensors)]
-        # TensorFlow hands the tensor itself on where nothing is missing.
-        whole = [tf.pad(x, [[0, missing], *[[0, 0]] * (x.shape.rank - 1)]) for x in tensors]
-        return list(zip(*[tf.split(x, shards, axis=0) for x in whole], strict=True))
+        """The shards: for each, its rows of every tensor."""
+        return [tuple(x[place.start : place.stop] for x in tensors) for place in places]
 
     def joined(values: Sequence[Tensor]) -> Tensor:
-        return values[0] if shards == 1 else tf.concat(values, axis=0)[:batch]
+        """Each row of every shard once."""
+        if shards == 1:
+            return values[0]
+        return tf.concat([x[p.first - p.start :] for x, p in zip(values, places, strict=True)], 0)
+
+    def cut_once(gradients: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+        """The gradients of what `joined` gave: zero for a row that is another shard's."""
+        return [
+            tuple(
+                # TensorFlow hands the tensor itself on where there is none.
+                tf.pad(
+                    d[p.first : p.stop], [[p.first - p.start, 0], *[[0, 0]] * (d.shape.rank - 1)]
+                )
+                for d in gradients
+            )
+            for p in places
+        ]
 
     def project(x: Tensor, kernel: Tensor | None) -> Tensor:
         if kernel is None:
@@ -183,10 +192,8 @@ def run(
         def gradient(*upstream: Tensor) -> list[Tensor]:
             kept = done or forward(keep=True)
             parts = []
-            for d, (x, *part) in zip(
-                kept, cut([inputs, *states, *rows, *steps, *upstream]), strict=True
-            ):
-                own, d_up = part[: -len(upstream)], part[-len(upstream) :]
+            given = cut([inputs, *states, *rows, *steps])
+            for d, (x, *own), d_up in zip(kept, given, cut_once(upstream), strict=True):
                 back = ways.backward(
                     d.saved,
                     d.sequences,
@@ -276,6 +283,24 @@ def _before(states: Tensor, initial: Tensor, start: Tensor | None) -> Tensor:
 def _flat(x: Tensor) -> Tensor:
     """`(batch, time, size)` as the rows of one matrix."""
     return tf.reshape(x, [-1, x.shape[-1]])
+
+
+class _Place(NamedTuple):
+    """The rows of a shard, from `start` to `stop`; those before `first` are another shard's."""
+
+    start: Any
+    first: Any
+    stop: Any
+
+
+def _places(batch: Any, shards: int) -> list[_Place]:
+    """Shards of one shape, for which XLA compiles once: the last ones share rows with those before."""
+    known = isinstance(batch, int)
+    least: Any = min if known else tf.minimum
+    size = -(-batch // shards)
+    stops = [least((number + 1) * size, batch) for number in range(shards)]
+    firsts = [least(number * size, batch) for number in range(shards)]
+    return [_Place(stop - size, first, stop) for first, stop in zip(firsts, stops, strict=True)]
 
 
 def _shards(batch: int | None, beside: int) -> int:

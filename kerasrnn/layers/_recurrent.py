@@ -123,7 +123,7 @@ class Recurrent(keras.layers.RNN):
         self.implementation = implementation
         self.learned_states: list[Any] = []
         self._at_start: Any = None
-        if keras.backend.backend() == "tensorflow" and self._library_serves(training=True):
+        if keras.backend.backend() == "tensorflow" and self._library_serves(training=False):
             self.supports_jit = False  # XLA does not compile cuDNN's operation.
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:

@@ -116,19 +116,16 @@ def test_counts_are_sorted_and_ties_in_the_order_of_the_text():
     counts, _ = count_tokens(text, "word")
     assert list(counts.items()) == [("<eos>", 3), ("b", 2), ("a", 2), ("c", 1), ("d", 1)]
     counts, _ = count_tokens(text, "character")
-    assert list(counts.items())[:3] == [(" ", 3), ("b", 2), ("a", 2)]
-    assert counts == Counter("b a\nc b\na d")
+    assert list(counts.items())[:3] == [(" ", 3), ("\n", 3), ("b", 2)]
+    assert counts == Counter("b a\nc b\na d\n")
     # Documents of characters do not run into each other.
     apart = PlainText.of(["ab", "c\n", "d"])
-    assert count_tokens(apart, "character")[0] == Counter("ab\nc\nd")
+    assert count_tokens(apart, "character")[0] == Counter("ab\nc\nd\n")
     assert count_tokens(apart, "word")[0] == {"<eos>": 3, "ab": 1, "c": 1, "d": 1}
     tokens = Tokens.of(apart, Encoder("abcd\n", "character"))
-    assert tokens.numbers.tolist() == [1, 2, 5, 3, 5, 4] and tokens.documents.tolist() == [
-        0,
-        3,
-        5,
-        6,
-    ]
+    assert tokens.numbers.tolist() == [1, 2, 5, 3, 5, 4, 5]
+    assert tokens.documents.tolist() == [0, 3, 5, 7]
+    assert count_tokens(PlainText.of(["ab"]), "character")[0] == Counter("ab")
     # Keras's layer would take the zero character for nothing.
     counts, _ = count_tokens(PlainText.of(["a\0 a"]), "word")
     assert counts == {"a": 1, "<eos>": 1}

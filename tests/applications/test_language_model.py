@@ -118,7 +118,6 @@ def test_the_number_of_lanes_may_change_where_xla_compiles_the_steps():
         return model.evaluate(lanes.batches(), verbose=0)
 
     for number in (4, 3, 4):
-        # A batch of others, by itself, leaves the training's states as they are.
         both = [one_epoch(model, lanes[number]) for model in models]
         np.testing.assert_allclose(*both, rtol=1e-4)
     for ours, theirs in zip(*(model.get_weights() for model in models), strict=True):

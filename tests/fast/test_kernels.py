@@ -560,6 +560,50 @@ def test_a_compiled_kernel_refuses_a_gradient_of_its_gradient():
     np.testing.assert_allclose(eager, loop, rtol=1e-4, atol=1e-7)
 
 
+def test_two_tapes_each_have_their_gradient():
+    """As whoever trains two networks against each other has them."""
+    x = tf.constant(np.random.default_rng(0).normal(size=(5, 4, 2)), "float32")
+    found = []
+    for implementation in ("auto", "loop"):
+        layer = kerasrnn.layers.LSTM(3, implementation=implementation)
+        layer.build(x.shape)
+        randomise(layer)
+        weights = [weight.value for weight in layer.trainable_weights]
+
+        @tf.function
+        def both(x, layer=layer, weights=weights):
+            with tf.GradientTape() as one, tf.GradientTape(persistent=True) as other:
+                y = layer(x, training=True)
+                first, second = tf.reduce_sum(y**2), tf.reduce_sum(tf.sin(y))
+            return [*one.gradient(first, weights), *other.gradient(second, weights)]
+
+        found.append(both(x))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=GRADIENTS, atol=GRADIENTS)
+
+
+def test_a_shard_has_no_rows_but_those_of_the_batch(monkeypatch):
+    """A step need not have a gradient where all is zero."""
+    monkeypatch.setattr(fast._sequence, "_cores", lambda: 4)
+    monkeypatch.setattr(fast._sequence, "FEWEST_ROWS", 1)
+
+    class NormCell(cells.Cell):
+        gates = ("candidate",)
+
+        def step(self, x, states):
+            z = x + self.recur(states[0])
+            h = z / keras.ops.sqrt(keras.ops.sum(z * z, axis=-1, keepdims=True))
+            return cells.Step(h, (h,), {"candidate": h})
+
+    class OneCase(OwnCase):
+        cell = staticmethod(NormCell)
+
+    for dynamic in (False, True):
+        options = {"training": True, "arguments": {"use_bias": False}}
+        ours = run(OneCase, "fused", dynamic=dynamic, **options)
+        assert_alike(ours, run(OneCase, "loop", graph=False, **options))
+
+
 def test_two_directions_share_the_cores(monkeypatch):
     """Each is cut into half as many shards as a layer by itself; and in the graph neither waits."""
     monkeypatch.setattr(fast._sequence, "_cores", lambda: 4)
@@ -723,6 +767,58 @@ def test_a_kernel_for_a_cell_that_is_unlike_the_others(own_register, monkeypatch
         given = {**scenario, "recurrent_dropout": 0.0}
         assert_alike(run(OneCase, "fused", **given), run(OneCase, "loop", graph=False, **given))
     assert ran and all(isinstance(kernel, SlowKernel) for kernel in ran)
+
+
+def test_a_kernel_for_a_cell_with_fewer_recurrent_columns(own_register, monkeypatch):
+    """Which takes the recurrent kernel among the further weights, and drops none of them."""
+
+    @cells.cell(paper="https://example.org/half", package="test_kernels")
+    class HalfCell(cells.Cell):
+        gates = ("update", "candidate")
+        recurrent_gates = bias_gates = ("candidate",)
+
+        def step(self, x, states):
+            u, n = self.split(x)
+            n = self.activation(n + self.recur(states[0]))
+            u = 0.5 * keras.ops.tanh(0.5 * u) + 0.5
+            h = u * states[0] + (1 - u) * n
+            return cells.Step(h, (h,), {"update": u, "candidate": n})
+
+    class HalfKernel(fast.Kernel):
+        states, saved, parts, kept = 1, 2, (), (1,)
+
+        def forward(self, x, states, w):
+            u = 0.5 * tf.tanh(0.5 * x[0]) + 0.5
+            n = tf.tanh(x[1] + w.masked(states[0]) @ w.others["recurrent_kernel"])
+            return (u * states[0] + (1 - u) * n,), (u, n)
+
+        def backward(self, saved, before, after, d_after, w):
+            (u, n), (d,) = saved, d_after
+            du, dn = d * (before[0] - n) * u * (1 - u), d * (1 - u) * (1 - n * n)
+            back = w.masked(tf.matmul(dn, w.others["recurrent_kernel"], transpose_b=True))
+            return fast.Back(tf.concat([du, dn], 1), (d * u + back,), (w.masked(before[0]),))
+
+        def weight_gradients(self, dx, h, kept, sums):
+            dn = dx[:, kept[0].shape[1] :]
+            return None, {"recurrent_kernel": tf.matmul(kept[0], dn, transpose_a=True)}
+
+    fast.kernel(HalfCell)(lambda cell: (HalfKernel(), {"recurrent_kernel": cell.recurrent_kernel}))
+    ran, real = [], fast.run
+    monkeypatch.setattr(
+        fast, "run", lambda kernel, *a, **k: ran.append(type(kernel)) or real(kernel, *a, **k)
+    )
+
+    class OneCase(OwnCase):
+        cell = staticmethod(HalfCell)
+
+    for form, kind in (("state", HalfKernel), ("weights", fast.GenericKernel)):
+        for scenario in SCENARIOS.values():
+            given = {**scenario, "arguments": {"recurrent_dropout_form": form}}
+            if form == "weights":
+                given |= {"training": True, "recurrent_dropout": 0.4}
+            assert_alike(run(OneCase, "fused", **given), run(OneCase, "loop", graph=False, **given))
+        assert {*ran} == {kind}
+        ran.clear()
 
 
 def test_dropped_weights_that_a_step_does_not_read():

@@ -101,7 +101,7 @@ class LanguageModelConfig(PlainDataConfig, TrainingConfig):
     """The number of places in the text that are read side by side."""
     epochs: int | None = None
     """Passes over the training text, or parts of `epoch_updates`. By default as many as make at
-    least 1400 updates, and read the text at least once."""
+    least 1400 updates, and would read the text at least once."""
     epoch_updates: int | None = None
     """For a large text: updates after which an epoch ends, with a validation and a checkpoint; the next one
     goes on from there. By default an epoch ends with the text."""

@@ -9,7 +9,7 @@ import mmap
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat, starmap
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,7 +206,7 @@ class Tokens(NamedTuple):
         >>> from kerasrnn.datasets import PlainText
         >>> tokens = Tokens.of(PlainText.of(["abba", "ac"]), Encoder("abc", "character"))
         >>> tokens.numbers, tokens.documents
-        (array([1, 2, 2, 1, 0, 1, 3], dtype=uint8), array([0, 5, 7]))
+        (array([1, 2, 2, 1, 0, 1, 3, 0], dtype=uint8), array([0, 5, 8]))
         """
         dtype = np.min_scalar_type(len(encoder) - 1)
         large = len(text) > LARGE
@@ -237,7 +237,7 @@ def _shown(
 ) -> Iterator[Iterator[bytes]]:
     """The documents of a text, with a progress bar where someone is watching.
 
-    A line feed is added between two of them that nothing else sets apart.
+    Where there are several, one that does not end with a line feed gets one.
 
     Args:
         text: The text.
@@ -246,17 +246,19 @@ def _shown(
     """
     bar = tqdm(total=len(text), desc=doing, unit="B", unit_scale=True, disable=None, leave=False)
 
-    def watched(number: int, document: Iterator[bytes]) -> Iterator[bytes]:
+    several = len(text.sources) > 1
+
+    def watched(document: Iterator[bytes]) -> Iterator[bytes]:
         piece = b""
         for piece in document:
             see(piece)
             yield piece
             bar.update(len(piece))
-        if number < len(text.sources) and not piece.endswith(b"\n"):
+        if several and not piece.endswith(b"\n"):
             yield b"\n"
 
     with bar:
-        yield from starmap(watched, enumerate(text.documents(), start=1))
+        yield from map(watched, text.documents())
 
 
 class Windows:

@@ -288,7 +288,9 @@ class LanguageModel(TextModel):
         return [size for layer in self.recurrent for size in layer.cell.state_sizes.values()]
 
     def _carried_by(self, training: bool, batch: int | None) -> list[Any]:
-        """The states after the batch before, with room for this one: within XLA it cannot be made."""
+        """The states after the batch before. Of a known batch there is room for them from the trace on: for
+        replicas, which each write a part, and for who compiles the model by XLA without `make_ready`.
+        """
         carried = self._carried[bool(training)]
         number, parts = self.part
         with tf.init_scope():
@@ -302,7 +304,7 @@ class LanguageModel(TextModel):
 
     def make_ready(self, inputs: Any, training: bool) -> None:
         """Make room for the states of as many rows as come: within XLA a variable keeps its shape."""
-        if not isinstance(inputs, dict) or self.part != (0, 1):
+        if not isinstance(inputs, dict):
             return
         batch = tf.shape(inputs["ids"])[0]
         for variable in self._carried[training]:
