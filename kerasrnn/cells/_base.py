@@ -78,9 +78,8 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         recurrent_dropout_form: What `recurrent_dropout` drops: `"state"` on its way into the
             recurrent product (Gal & Ghahramani 2016, https://arxiv.org/abs/1512.05287), the
             `"candidate"`, what enters the state (Semeniuta et al. 2016, https://arxiv.org/abs/1603.05118),
-            or the `"weights"` of `recurrent_kernel` (DropConnect; Merity et al. 2017,
-            https://arxiv.org/abs/1708.02182), of no other kernel that a cell may have. None of them
-            costs further products.
+            or the `"weights"` of `recurrent_kernels` (DropConnect; Merity et al. 2017,
+            https://arxiv.org/abs/1708.02182). None of them costs further products.
         zoneout: Probability with which a unit keeps its old state through a training step; at
             inference old and new are mixed in that proportion (Krueger et al. 2016,
             https://arxiv.org/abs/1606.01305). A number for all states, or a number for each kind, as in
@@ -120,6 +119,11 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
     def gates(self) -> tuple[str, ...]:
         """The names of the gates, in the order of their columns."""
         raise NotImplementedError(f"{type(self).__name__} must declare its `gates`.")
+
+    @property
+    def recurrent_kernels(self) -> tuple[str, ...]:
+        """The names of the weights that multiply states of the step before: those of weight drop."""
+        return ("recurrent_kernel",)
 
     @property
     def derived_gates(self) -> tuple[str, ...]:
@@ -392,17 +396,26 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
         """The mask by which `recur` multiplies a state `h`, if recurrent dropout is on."""
         return self.get_recurrent_dropout_mask(h) if self._drops("state") else None
 
-    def recurrent_weights(self) -> Tensor:
-        """The recurrent kernel, with weights dropped if that is on."""
-        kernel = ops.convert_to_tensor(self.recurrent_kernel)
-        if self._drops("weights"):
-            kernel = kernel * ops.cast(self.get_recurrent_dropout_mask(kernel), kernel.dtype)
-        return kernel
+    def recurrent_weights(self, name: str = "recurrent_kernel") -> Tensor:
+        """One of `recurrent_kernels`, with weights dropped if that is on."""
+        kernel = ops.convert_to_tensor(getattr(self, name))
+        if not self._drops("weights"):
+            return kernel
+        mask = self.get_recurrent_dropout_mask(kernel)
+        if len(self.recurrent_kernels) > 1 and len(mask.shape):
+            sizes = [math.prod(getattr(self, one).shape) for one in self.recurrent_kernels]
+            place = self.recurrent_kernels.index(name)
+            first = sum(sizes[:place])
+            mask = ops.reshape(mask[first : first + sizes[place]], kernel.shape)
+        return kernel * ops.cast(mask, kernel.dtype)
 
     def get_recurrent_dropout_mask(self, step_input: Tensor) -> Tensor:
         # Keras asks with a state, before the loop, so that the mask is there when the loop begins.
         if self.recurrent_dropout_form == "weights" and self.recurrent_dropout:
-            step_input = ops.zeros(self.recurrent_kernel.shape, dtype=self.compute_dtype)
+            # There is one mask. That of several kernels has their weights one after the other.
+            shapes = [getattr(self, name).shape for name in self.recurrent_kernels]
+            shape = shapes[0] if len(shapes) == 1 else (sum(map(math.prod, shapes)),)
+            step_input = ops.zeros(shape, dtype=self.compute_dtype)
         return super().get_recurrent_dropout_mask(step_input)
 
     def build(self, input_shape: Sequence[int | None]) -> None:

@@ -88,8 +88,8 @@ class ClockworkRNNCell(Cell):
         start = masked if name == "recurrent_kernel" else initializer
         return super().add_kernel(name, shape, like, start)
 
-    def recurrent_weights(self) -> Tensor:
-        kernel = super().recurrent_weights()
+    def recurrent_weights(self, name: str = "recurrent_kernel") -> Tensor:
+        kernel = super().recurrent_weights(name)
         return kernel * ops.cast(self.reads, kernel.dtype)
 
     def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:

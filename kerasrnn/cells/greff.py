@@ -167,6 +167,7 @@ class FullGateRecurrenceLSTMCell(VanillaLSTMCell):
     """
 
     states = ("hidden", "cell", "input", "forget", "output")
+    recurrent_kernels = ("recurrent_kernel", "gate_kernel")
 
     def build_extra(self) -> None:
         super().build_extra()
@@ -176,7 +177,7 @@ class FullGateRecurrenceLSTMCell(VanillaLSTMCell):
 
     def step(self, x: Tensor, states: tuple[Tensor, ...]) -> Step:
         before = ops.concatenate(states[2:], axis=-1)
-        i, f, o = self.split(ops.matmul(before, self.gate_kernel))
+        i, f, o = self.split(ops.matmul(before, self.recurrent_weights("gate_kernel")))
         x = x + ops.concatenate([i, f, ops.zeros_like(i), o], axis=-1)
         done = super().step(x, states[:2])
         gates = [done.gates[name] for name in self.states[2:]]

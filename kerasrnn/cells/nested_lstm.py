@@ -46,6 +46,7 @@ class NestedLSTMCell(MemoryCell):
     states = ("hidden", "cell", "inner_cell")
     gates = OUTER + INNER
     input_gates = recurrent_gates = OUTER
+    recurrent_kernels = ("recurrent_kernel", "inner_recurrent_kernel")
 
     def __init__(
         self, units: int, *args: Any, outer_activation: Any = "linear", **kwargs: Any
@@ -63,9 +64,8 @@ class NestedLSTMCell(MemoryCell):
         i, f, g, o = self.split(x + self.recur(h))
         i, f, o = (self.recurrent_activation(gate) for gate in (i, f, o))
         g = self.dropped(self.outer_activation(g))
-        inner = ops.matmul(i * g, self.inner_kernel) + ops.matmul(
-            f * c, self.inner_recurrent_kernel
-        )
+        inner = ops.matmul(i * g, self.inner_kernel)
+        inner = inner + ops.matmul(f * c, self.recurrent_weights("inner_recurrent_kernel"))
         if self.bias is not None:
             inner = inner + self.biases(*INNER)
         *gates, n, p = self.split(inner)

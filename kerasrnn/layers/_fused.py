@@ -87,9 +87,10 @@ def generic_loop(
     recurrent_mask = None
     if training and cell.recurrent_dropout:
         if cell.recurrent_dropout_form == "weights":
-            for name in others:  # Where a step reads it at all.
-                if kernel.weights[name] is cell.recurrent_kernel:
-                    others[name] = ops.cast(cell.recurrent_weights(), others[name].dtype)
+            for name, weight in kernel.weights.items():  # Those that a step reads.
+                for one in cell.recurrent_kernels:
+                    if weight is getattr(cell, one):
+                        others[name] = ops.cast(cell.recurrent_weights(one), others[name].dtype)
         else:
             recurrent_mask = cell.get_recurrent_dropout_mask(initial_states[0])
     # The output is carried as a state is: a masked step repeats it.

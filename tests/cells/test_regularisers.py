@@ -136,6 +136,13 @@ def test_dropout_of_the_candidate(name):
     assert set(np.unique(masks[0][known])) == {0.0, 2.0}
 
 
+# What else multiplies states of the step before.
+FURTHER = {
+    "nested_lstm": ("inner_recurrent_kernel",),
+    "full_gate_recurrence_lstm": ("gate_kernel",),
+}
+
+
 @pytest.mark.parametrize("name", RECURRENT)
 def test_dropout_of_the_weights(name):
     options = {"recurrent_dropout": 0.5, "recurrent_dropout_form": "weights"}
@@ -147,10 +154,12 @@ def test_dropout_of_the_weights(name):
     weights = randomise(cell)
     inputs, *states = tensors((x, *start), DTYPE)
     actual = layer(inputs, initial_state=states, training=True)
-    mask = numpy64(twin.get_recurrent_dropout_mask(states[0]))
-    assert mask.shape == weights["recurrent_kernel"].shape
+    mask = numpy64(twin.get_recurrent_dropout_mask(states[0])).ravel()
     assert set(np.unique(mask)) == {0.0, 2.0}
-    weights["recurrent_kernel"] = mask * weights["recurrent_kernel"]
+    for one in ("recurrent_kernel", *FURTHER.get(name, ())):
+        here, mask = np.split(mask, [weights[one].size])
+        weights[one] = here.reshape(weights[one].shape) * weights[one]
+    assert not mask.size
     assert_close(actual, CASE[name].run(x, start, weights)[0], DTYPE)
     assert np.any(numpy64(actual) != numpy64(layer(inputs, initial_state=states)))
 
