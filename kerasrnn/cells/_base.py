@@ -122,7 +122,7 @@ class Cell(keras.layers.Layer, DropoutRNNCell):
 
     @property
     def recurrent_kernels(self) -> tuple[str, ...]:
-        """The names of the weights that multiply states of the step before: those of weight drop."""
+        """The names of the matrices that multiply states of the step before: those of weight drop."""
         return ("recurrent_kernel",)
 
     @property

@@ -100,7 +100,12 @@ def run(
 
     def cut(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """The shards: for each, its rows of every tensor."""
-        return [tuple(x[place.start : place.stop] for x in tensors) for place in places]
+        if shards == 1:
+            return [tuple(tensors)]
+        *places_before, last = places
+        parts = [tuple(x[place.start : place.stop] for x in tensors) for place in places_before]
+        # To its end, so that rows too many, of states or masks, are no less of an error than elsewhere.
+        return [*parts, tuple(x[last.start :] for x in tensors)]
 
     def joined(values: Sequence[Tensor]) -> Tensor:
         """Each row of every shard once."""
@@ -110,6 +115,8 @@ def run(
 
     def cut_once(gradients: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """The gradients of what `joined` gave: zero for a row that is another shard's."""
+        if shards == 1:
+            return [tuple(gradients)]
         return [
             tuple(
                 # TensorFlow hands the tensor itself on where there is none.
@@ -193,7 +200,12 @@ def run(
             kept = done or forward(keep=True)
             parts = []
             given = cut([inputs, *states, *rows, *steps])
-            for d, (x, *own), d_up in zip(kept, given, cut_once(upstream), strict=True):
+            # What was gathered from has a gradient of another kind, and of no known shape.
+            d_values = [
+                tf.ensure_shape(tf.convert_to_tensor(d), value.shape)
+                for d, value in zip(upstream, values, strict=True)
+            ]
+            for d, (x, *own), d_up in zip(kept, given, cut_once(d_values), strict=True):
                 back = ways.backward(
                     d.saved,
                     d.sequences,

@@ -31,9 +31,10 @@ def has_own_kernel(cell: cells.Cell, training: bool) -> bool:
     """Whether there is a kernel that was written for the cell, and that does all that the cell does."""
     from kerasrnn import fast
 
-    # Dropped weights are those of the recurrent kernel, as the kernel is given it.
+    # A kernel is given dropped weights of the recurrent kernel alone, if it is given that at all.
     dropped = training and cell.recurrent_dropout and cell.recurrent_dropout_form == "weights"
-    if not cell.is_bare(training) or (dropped and not _has_recurrent_columns(cell)):
+    given = len(cell.recurrent_kernels) == 1 and _has_recurrent_columns(cell)
+    if not cell.is_bare(training) or (dropped and not given):
         return False
     return fast.kernel_for(cell) is not None
 

@@ -582,6 +582,44 @@ def test_two_tapes_each_have_their_gradient():
         np.testing.assert_allclose(a, b, rtol=GRADIENTS, atol=GRADIENTS)
 
 
+@pytest.mark.parametrize("cores", [1, 2])
+def test_rows_that_are_gathered_have_their_gradient(cores, monkeypatch):
+    """Of a sorted batch, put back in order, TensorFlow has a gradient that is no tensor."""
+    monkeypatch.setattr(fast._sequence, "_cores", lambda: cores)
+    monkeypatch.setattr(fast._sequence, "FEWEST_ROWS", 1)
+    x = tf.constant(np.random.default_rng(0).normal(size=(5, 4, 2)), "float32")
+    found = []
+    for implementation, graph in (("auto", True), ("auto", False), ("loop", False)):
+        layer = kerasrnn.layers.LSTM(3, implementation=implementation)
+        layer.build(x.shape)
+        randomise(layer)
+
+        def gradient(x, layer=layer):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                back = tf.gather(layer(x, training=True), [3, 1, 4, 0])
+                loss = tf.reduce_sum(back * _ramp((4, 3), "float32", 1))
+            return tape.gradient(loss, x)
+
+        found.append((tf.function(gradient) if graph else gradient)(x))
+    for other in found[1:]:
+        np.testing.assert_allclose(found[0], other, rtol=GRADIENTS, atol=GRADIENTS)
+
+
+def test_states_of_more_rows_than_the_inputs_are_refused():
+    """Also where the graph does not know how many there are."""
+    layer = kerasrnn.layers.LSTM(3)
+    shapes = [tf.TensorSpec((None, 4, 2)), *[tf.TensorSpec((None, 3))] * 2]
+
+    @tf.function(input_signature=shapes)
+    def read(x, *states):
+        return layer(x, initial_state=list(states), training=True)
+
+    assert read(tf.ones((6, 4, 2)), tf.ones((6, 3)), tf.ones((6, 3))).shape == (6, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        read(tf.ones((6, 4, 2)), tf.ones((8, 3)), tf.ones((8, 3)))
+
+
 def test_a_shard_has_no_rows_but_those_of_the_batch(monkeypatch):
     """A step need not have a gradient where all is zero."""
     monkeypatch.setattr(fast._sequence, "_cores", lambda: 4)
