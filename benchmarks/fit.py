@@ -255,8 +255,7 @@ def main(options: Options) -> None:
     draw(results, path.with_suffix(".png"))
     print(
         f"medians of {options.rounds} interleaved rounds of {options.batches} batches; "
-        f"{in_words(where)}\nwritten to {path} and "
-        f"{path.with_suffix('.png')}"
+        f"{in_words(where)}\nwritten to {path} and {path.with_suffix('.png')}"
     )
 
 

@@ -724,6 +724,19 @@ def own_register():
     cells._registry._REGISTER.update(before)
 
 
+@pytest.fixture
+def ran(monkeypatch):
+    """The kernels that ran a sequence, as they did."""
+    kernels, real = [], fast.run
+
+    def watched(kernel, *given, **options):
+        kernels.append(kernel)
+        return real(kernel, *given, **options)
+
+    monkeypatch.setattr(fast, "run", watched)
+    return kernels
+
+
 def test_a_user_may_write_a_kernel(own_register):
     @cells.cell(paper="https://example.org/leaky", package="test_kernels")
     class LeakyCell(cells.Cell):
@@ -756,7 +769,7 @@ def test_a_user_may_write_a_kernel(own_register):
         )
 
 
-def test_a_kernel_for_a_cell_that_is_unlike_the_others(own_register, monkeypatch):
+def test_a_kernel_for_a_cell_that_is_unlike_the_others(own_register, ran):
     """No tanh, a projection of its own, and a vector in the place of the recurrent kernel."""
 
     @cells.cell(paper="https://example.org/slow", package="test_kernels")
@@ -793,10 +806,6 @@ def test_a_kernel_for_a_cell_that_is_unlike_the_others(own_register, monkeypatch
     relu = keras.activations.relu
     fast.kernel(SlowCell, any_activation=True)(maker)
     assert fast.kernel_for(SlowCell(3)) is None
-    ran, real = [], fast.run
-    monkeypatch.setattr(
-        fast, "run", lambda kernel, *a, **k: ran.append(kernel) or real(kernel, *a, **k)
-    )
 
     class OneCase(OwnCase):
         cell = staticmethod(functools.partial(SlowCell, activation="relu"))
@@ -807,7 +816,7 @@ def test_a_kernel_for_a_cell_that_is_unlike_the_others(own_register, monkeypatch
     assert ran and all(isinstance(kernel, SlowKernel) for kernel in ran)
 
 
-def test_a_kernel_for_a_cell_with_fewer_recurrent_columns(own_register, monkeypatch):
+def test_a_kernel_for_a_cell_with_fewer_recurrent_columns(own_register, ran):
     """Which takes the recurrent kernel among the further weights, and drops none of them."""
 
     @cells.cell(paper="https://example.org/half", package="test_kernels")
@@ -841,10 +850,6 @@ def test_a_kernel_for_a_cell_with_fewer_recurrent_columns(own_register, monkeypa
             return None, {"recurrent_kernel": tf.matmul(kept[0], dn, transpose_a=True)}
 
     fast.kernel(HalfCell)(lambda cell: (HalfKernel(), {"recurrent_kernel": cell.recurrent_kernel}))
-    ran, real = [], fast.run
-    monkeypatch.setattr(
-        fast, "run", lambda kernel, *a, **k: ran.append(type(kernel)) or real(kernel, *a, **k)
-    )
 
     class OneCase(OwnCase):
         cell = staticmethod(HalfCell)
@@ -855,7 +860,7 @@ def test_a_kernel_for_a_cell_with_fewer_recurrent_columns(own_register, monkeypa
             if form == "weights":
                 given |= {"training": True, "recurrent_dropout": 0.4}
             assert_alike(run(OneCase, "fused", **given), run(OneCase, "loop", graph=False, **given))
-        assert {*ran} == {kind}
+        assert {type(kernel) for kernel in ran} == {kind}
         ran.clear()
 
 
